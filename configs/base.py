@@ -1,0 +1,116 @@
+"""Every key, with its default. An experiment's file states only what differs.
+
+The first part has arcface_torch's names and meanings, and its defaults: a config written for arcface_torch runs here
+unmodified, as a baseline (one flipped view, margin softmax, no partition, no contrast). The second part is QGFace.
+"""
+
+from easydict import EasyDict as edict
+
+config = edict()
+
+# --- data
+config.rec = (
+    "synthetic"  # folder with train.rec/train.idx/property, a .rec file, or a folder of one folder per identity;
+)
+#                           "synthetic": the demo faces, drawn at first use
+config.num_classes = None  # comes from the data; a number here is checked against it
+config.num_image = None  # likewise
+config.num_workers = 2  # loader processes per rank; 0: decode in the training process
+config.seed = 2048  # of weights, order and augmentation
+
+# --- network
+config.network = "r50"  # r18 r34 r50 r100 r200 mbf small tiny ...: recognition/backbones
+config.embedding_size = 512
+config.dropout = 0.0
+config.sync_bn = False  # batch statistics over all ranks (InsightFace: per rank)
+config.pretrained = None  # a model.pt to start the backbone from
+
+# --- classifier
+config.margin_list = (1.0, 0.5, 0.0)  # loss="combined": cos(m1 theta + m2) - m3
+config.sample_rate = 1.0  # Partial FC: share of negative classes a step sees
+
+# --- optimisation
+config.batch_size = 128  # images per rank and step; with two views each image counts once and gives two samples
+config.total_batch_size = None  # images per step over all ranks; overrides batch_size, need not divide by the ranks
+config.optimizer = "sgd"  # "sgd" or "adamw"
+config.lr = 0.1
+config.momentum = 0.9
+config.weight_decay = 5e-4
+config.num_epoch = 20
+config.max_step = None  # stop earlier, after so many optimizer steps
+config.warmup_epoch = 0
+config.lr_schedule = "polynomial"  # arcface_torch's; "step": divide at milestones, as the paper
+config.lr_power = 1.0  # of the polynomial
+config.lr_milestones = ()  # epochs after which "step" multiplies by lr_gamma
+config.lr_gamma = 0.1
+config.clip_grad_norm = 5.0  # of the backbone's gradient, 0: no clipping
+config.gradient_acc = 1  # batches per optimizer step; their losses are averaged
+config.fp16 = False  # autocast on GPUs; a CPU trains in float32 all the same
+config.amp_dtype = "float16"  # "float16" (with loss scaling) or "bfloat16"
+config.device = "auto"  # "auto", "cuda", "cpu"
+
+# --- output
+config.output = None  # run folder; None: work_dirs/<name of the config>
+config.resume = False  # True: continue the run in `output` from its newest checkpoint
+config.overwrite = False  # True: a run that is already in `output` is replaced
+config.keep_checkpoints = 2  # newest ones kept
+config.frequent = 10  # steps between lines of metrics.jsonl
+config.verbose = 2000  # steps between evaluations; 0: after each epoch
+config.val_targets = []  # names of .bin files, "lfw" for lfw.bin
+config.val_dir = None  # their folder; None: `rec`
+
+# --- QGFace: views and augmentation (design: view k is the original, view q the augmented image)
+config.views = ("original",)  # ("original",), ("augmented",) or ("original", "augmented")
+config.augment = "qgface"  # preset of the augmented view: "none", "adaface", "qgface"
+config.augment_options = {}  # parameters that differ from the preset's: recognition/data/augment.py
+
+# --- QGFace: classification and partition
+config.loss = "combined"  # "combined" (margin_list) or "adaface" (margin)
+config.margin = 0.4  # m of AdaFace
+config.margin_gradient = "exact"  # "insightface": the constant target gradient of arcface_torch
+config.scale = 64.0  # s
+config.quality_threshold = None  # b in [0, 1]; None: no partition
+config.quality_scale = 0.333  # c of Eq. 1
+config.quality_ema = 0.01  # weight of the newest batch in the norm statistics
+config.quality_mean = 20.0  # where the statistics start
+config.quality_std = 100.0
+
+# --- QGFace: contrast
+config.pool = "none"  # negatives: "none" (no contrast), "batch", "momentum", "proxy"
+config.queue_size = None  # Q rows over all ranks; None: the number of identities
+config.queue_delta = "broadface"  # "plain": the proxy's move is not divided by |W_then|
+config.contrast_weight = 1.0
+config.contrast_scale = 64.0
+config.contrast_denominator = "infonce"  # "negatives": Eq. 14 as printed, without the positive
+config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the key encoder keeps
+
+# Types of the keys that may be None, and of those that take more than their default shows.
+types = {
+    "num_classes": (int, type(None)),
+    "num_image": (int, type(None)),
+    "pretrained": (str, type(None)),
+    "total_batch_size": (int, type(None)),
+    "max_step": (int, type(None)),
+    "output": (str, type(None)),
+    "val_dir": (str, type(None)),
+    "quality_threshold": (float, type(None)),
+    "queue_size": (int, type(None)),
+}
+
+# Keys of arcface_torch without a meaning here. A list: only these values are accepted, others would silently change the
+# experiment. None: any value, because nothing that is trained depends on it.
+arcface_only = {
+    "dali": [False],
+    "dali_aug": [False],
+    "interclass_filtering_threshold": [0],
+    "using_wandb": [False],
+    "save_all_states": None,
+    "save_artifacts": None,
+    "suffix_run_name": None,
+    "notes": None,
+    "wandb_key": None,
+    "wandb_entity": None,
+    "wandb_project": None,
+    "wandb_log_all": None,
+    "wandb_resume": None,
+}

@@ -1,0 +1,45 @@
+"""Fixtures that several test files use."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # several processes share the cores of a small machine
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--slow"):
+        return
+    skip = pytest.mark.skip(reason="slow: run with --slow")
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real faces beside the checkout (never part of it)."""
+    folder = ROOT.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("no real faces beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def end_process_groups():
+    yield
+    from tests import gloo
+
+    gloo.close()

@@ -1,0 +1,113 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from utils import config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs"
+EXPERIMENTS = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("__init__", "base"))
+
+# As a user of arcface_torch has it: every key its own base.py and its WebFace42M file have.
+ARCFACE = """
+from easydict import EasyDict as edict
+
+config = edict()
+config.margin_list = (1.0, 0.0, 0.4)
+config.network = "r50"
+config.resume = False
+config.save_all_states = False
+config.output = None
+config.embedding_size = 512
+config.sample_rate = 0.2
+config.interclass_filtering_threshold = 0
+config.fp16 = True
+config.optimizer = "sgd"
+config.momentum = 0.9
+config.weight_decay = 5e-4
+config.batch_size = 512
+config.lr = 0.4
+config.verbose = 10000
+config.frequent = 10
+config.dali = False
+config.gradient_acc = 1
+config.seed = 2048
+config.num_workers = 2
+config.wandb_key = "X"
+config.suffix_run_name = None
+config.using_wandb = False
+config.wandb_entity = "entity"
+config.wandb_project = "project"
+config.wandb_log_all = True
+config.save_artifacts = False
+config.wandb_resume = False
+config.rec = "/train_tmp/WebFace42M"
+config.num_classes = 2059906
+config.num_image = 42474557
+config.num_epoch = 20
+config.warmup_epoch = 2
+config.val_targets = ["lfw", "cfp_fp", "agedb_30"]
+"""
+
+
+def test_a_config_of_arcface_torch_is_a_baseline(tmp_path):
+    (tmp_path / "wf42m.py").write_text(ARCFACE)
+    cfg = config.load(str(tmp_path / "wf42m"), [], CONFIGS)
+    assert (cfg.margin_list, cfg.sample_rate, cfg.num_classes) == ((1.0, 0.0, 0.4), 0.2, 2059906)
+    assert (cfg.views, cfg.pool, cfg.quality_threshold, cfg.loss) == (("original",), "none", None, "combined")
+    assert cfg.name == "wf42m"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_shipped_config_loads_and_documents_its_command(name):
+    config.load(name, [], CONFIGS)
+    assert "./run.sh" in (CONFIGS / f"{name}.py").read_text()
+
+
+def test_words_win_over_the_file_and_the_file_over_base():
+    cfg = config.load("demo", ["lr=1", "val_targets=['a']", "fp16=true", "quality_threshold=None"], CONFIGS)
+    assert (cfg.lr, cfg.val_targets, cfg.fp16, cfg.quality_threshold) == (1.0, ["a"], True, None)
+    assert cfg.pool == "proxy" and cfg.momentum == 0.9
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("qualty_threshold=0.3", "did you mean 'quality_threshold'"),
+        ("lr=fast", "lr='fast' in the command line: expected float, got str"),
+        ("fp16=1", "expected bool, got int"),
+        ("batch_size=12.5", "expected int, got float"),
+        ("batch_size=True", "expected int, got bool"),
+        ("num_epoch=None", "expected int, got NoneType"),
+        ("margin_list=0.5", "expected tuple, got float"),
+        ("dali=True", "not supported here; expected False"),
+        ("interclass_filtering_threshold=0.4", "not supported"),
+        ("lr", "expected key=value"),
+    ],
+)
+def test_mistakes_name_key_value_and_remedy(word, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        config.load("demo", [word], CONFIGS)
+
+
+def test_files_that_are_no_configs(tmp_path):
+    with pytest.raises(ValueError, match="did you mean demo"):
+        config.load("demmo", [], CONFIGS)
+    for text, message in (("x = 1", "defines `config"), ("config = {", "does not run: SyntaxError"), ("1/0", "ZeroDiv")):
+        (tmp_path / "bad.py").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            config.load(str(tmp_path / "bad.py"), [], CONFIGS)
+
+
+def test_the_resolved_config_is_written_whole(tmp_path):
+    cfg = config.load("demo", [], CONFIGS)
+    config.save(cfg, tmp_path / "config.json")
+    assert json.loads((tmp_path / "config.json").read_text())["views"] == ["original", "augmented"]
+
+
+def test_every_key_is_read_by_the_training_script():
+    script = (ROOT / "train.py").read_text()
+    keys = config.load("demo", [], CONFIGS).keys()
+    assert not [key for key in keys if not re.search(rf"cfg\.{key}\b|cfg\[key\]", script) or key == "_"]

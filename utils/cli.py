@@ -1,0 +1,34 @@
+"""How every entry point ends: a user's mistake is one line on stderr and exit code 2, never a traceback."""
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn `ValueError` (bad input) and `OSError` (missing or unwritable files) into `error: ...` and exit code 2.
+
+    A process that utils/launch.py started hands the line to it, so that several ranks with the same trouble say it
+    once.
+    """
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        report(" ".join(str(error).split()))
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def report(message: str) -> None:
+    """Say `error: message` on stderr, or leave it to the launcher."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if file:
+        with open(file, "w") as handle:
+            json.dump({"message": message, "timestamp": int(time.time())}, handle)
+    else:
+        print(f"error: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,109 @@
+"""Configs in arcface_torch's shape: Python files that fill an EasyDict, `key=value` words on top.
+
+`configs/base.py` names every key; its defaults say the types. What an experiment's file or the command line sets must
+be one of those keys and of that type.
+"""
+
+import ast
+import difflib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from easydict import EasyDict
+
+
+def load(name: str, overrides: list[str], configs: Path) -> EasyDict:
+    """The resolved config: base, then the experiment's file, then `key=value` words.
+
+    Args:
+        name: path of a config file, with or without .py, or the name of one in `configs`.
+        overrides: words such as "lr=0.05" or 'val_targets=["lfw"]'; values are Python literals, anything else is text.
+        configs: the folder that holds base.py.
+
+    Raises:
+        ValueError: no such file, a file that does not define `config`, an unknown key, a value of the wrong type.
+    """
+    base = _execute(configs / "base.py")
+    path = find(name, configs)
+    given = getattr(_execute(path), "config", None)
+    if not isinstance(given, dict):
+        raise ValueError(f"{path}: expected a config file that defines `config = EasyDict()`")
+    config = EasyDict(base.config)
+    for key, value in given.items():
+        _set(config, key, value, base, str(path))
+    for word in overrides:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r} on the command line: expected key=value, for example lr=0.05")
+        _set(config, key, _parse(text), base, "the command line")
+    config.name = path.stem
+    return config
+
+
+def find(name: str, configs: Path) -> Path:
+    """The file that a config's name or path means."""
+    for candidate in (Path(name), Path(f"{name}.py"), configs / name, configs / f"{name}.py"):
+        if candidate.is_file():
+            return candidate.resolve()
+    known = sorted(p.stem for p in configs.glob("*.py") if p.stem not in ("__init__", "base"))
+    near = difflib.get_close_matches(Path(name).stem, known, 1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ValueError(f"no config {name!r}: {hint}expected a file or one of {', '.join(known)}")
+
+
+def _execute(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"config {path} does not run: {type(error).__name__}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = keep
+    return module
+
+
+def _parse(text: str) -> object:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _set(config: EasyDict, key: str, value: object, base: ModuleType, where: str) -> None:
+    if key in base.arcface_only:
+        allowed = base.arcface_only[key]
+        if allowed is not None and value not in allowed:
+            raise ValueError(f"{key}={value!r} in {where}: not supported here; expected {allowed[0]!r}")
+        return
+    if key not in base.config:
+        near = difflib.get_close_matches(key, list(base.config), 1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "configs/base.py lists all keys"
+        raise ValueError(f"unknown key {key!r} in {where}: {hint}")
+    default = base.config[key]
+    types = base.types.get(key, (type(default),))
+    config[key] = _convert(key, value, types, where)
+
+
+def _convert(key: str, value: object, types: tuple[type, ...], where: str) -> object:
+    """`value` as one of `types`: an int may stand for a float, a list for a tuple and the other way round."""
+    for kind in types:
+        if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+            return value
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if kind in (list, tuple) and isinstance(value, (list, tuple)):
+            return kind(value)
+    expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
+    raise ValueError(f"{key}={value!r} in {where}: expected {expected}, got {type(value).__name__}")
+
+
+def save(config: EasyDict, path: Path) -> None:
+    """Write the resolved config as JSON."""
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")

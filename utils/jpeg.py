@@ -1,0 +1,72 @@
+"""Encoded images: checked, then decoded to RGB; the only place where OpenCV's BGR is turned round on the way in.
+
+A JPEG that is cut is refused before it reaches the decoder: OpenCV 4.10 fills what is missing with the previous image's
+pixels.
+"""
+
+import struct
+
+import cv2
+import numpy as np
+
+MAX_SIDE = 4096
+_PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
+
+
+class ImageError(ValueError):
+    """Bytes that are no image, or only a part of one."""
+
+
+def check(data: bytes) -> None:
+    """Refuse what is not a whole JPEG, PNG or BMP of at most 4096 x 4096 pixels.
+
+    Raises:
+        ImageError: says what is wrong.
+    """
+    if data[:2] == b"\xff\xd8":
+        if data.rstrip(b"\0")[-2:] != b"\xff\xd9":
+            raise ImageError(f"JPEG of {len(data)} bytes has no end marker: it is cut")
+        width, height = _jpeg_size(data)
+    elif data[:8] == _PNG and len(data) >= 24:
+        if b"IEND" not in data[-12:]:
+            raise ImageError(f"PNG of {len(data)} bytes has no end chunk: it is cut")
+        width, height = struct.unpack(">II", data[16:24])
+    elif data[:2] == _BMP and len(data) >= 26:
+        width, height = (abs(side) for side in struct.unpack("<ii", data[18:26]))
+    else:
+        raise ImageError(f"{len(data)} bytes that start with {bytes(data[:4])!r} are no JPEG, PNG or BMP image")
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise ImageError(f"image of {width} x {height} pixels: expected 1 to {MAX_SIDE} on each side")
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int]:
+    """Width and height from the start-of-frame segment (ITU T.81, B.2.2)."""
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        else:
+            at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+    raise ImageError(f"JPEG of {len(data)} bytes has no frame header")
+
+
+def decode(data: bytes) -> np.ndarray:
+    """Encoded image -> (H, W, 3) uint8 RGB; grey images become RGB.
+
+    Raises:
+        ImageError: not an image, cut, or too large.
+    """
+    check(data)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError(f"image of {len(data)} bytes cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def encode(rgb: np.ndarray, quality: int = 95) -> bytes:
+    """(H, W, 3) uint8 RGB -> JPEG bytes."""
+    return cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()

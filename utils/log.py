@@ -1,0 +1,80 @@
+"""What a run writes while it trains: a progress bar, metrics.jsonl, TensorBoard."""
+
+import json
+import time
+from pathlib import Path
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+class RunLog:
+    """Writes on rank 0 only; other ranks' calls do nothing.
+
+    Args:
+        folder: the run folder.
+        total: steps of the whole run.
+        start: the step it continues from; lines of metrics.jsonl after it are dropped.
+        enabled: rank 0.
+    """
+
+    def __init__(self, folder: Path, total: int, start: int, enabled: bool):
+        self.enabled, self.start = enabled, start
+        if not enabled:
+            return
+        path = folder / "metrics.jsonl"
+        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start] if start else []
+        path.write_text("".join(line + "\n" for line in kept))
+        self.metrics = path.open("a", buffering=1)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+        self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, mininterval=1.0)
+        self.clock, self.clock_samples = time.perf_counter(), 0
+
+    def step(self, step: int, samples: int, values: dict[str, float] | None) -> None:
+        """Count one step of `samples` images; with `values`, write a line (adds step and samples_per_s)."""
+        if not self.enabled:
+            return
+        self.clock_samples += samples
+        self.bar.update(1)
+        if values is None:
+            return
+        now = time.perf_counter()
+        rate = self.clock_samples / (now - self.clock)
+        self.clock, self.clock_samples = now, 0
+        line = {"step": step, **values, "samples_per_s": rate}
+        self.metrics.write(json.dumps(line) + "\n")
+        for name, value in line.items():
+            if name not in ("step", "epoch"):
+                self.board.add_scalar(f"train/{name}", value, step)
+        self.bar.set_postfix_str(
+            f"loss {line['loss_classification']:.3f}+{line['loss_contrastive']:.3f} lr {line['lr']:.4g} "
+            f"LQ {line['lq_pairs']:.0%} {rate:.0f} img/s"
+        )
+
+    def pause(self) -> None:
+        """Leave evaluation and saving out of samples_per_s."""
+        if self.enabled:
+            self.paused = time.perf_counter()
+
+    def resume(self) -> None:
+        """The end of `pause`."""
+        if self.enabled:
+            self.clock += time.perf_counter() - self.paused
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Evaluation results for TensorBoard."""
+        if self.enabled:
+            for name, value in values.items():
+                self.board.add_scalar(name, value, step)
+
+    def say(self, text: str) -> None:
+        """Print above the progress bar."""
+        if self.enabled:
+            tqdm.write(text)
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self.enabled:
+            self.bar.close()
+            self.board.close()
+            self.metrics.close()

@@ -1,0 +1,190 @@
+"""Process groups: the only file that calls torch.distributed. With one process every function is a local no-op.
+
+Shapes: `b` rows of this rank, `B` rows of all ranks, in rank order.
+"""
+
+import datetime
+import os
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
+from torch.nn.parallel import DistributedDataParallel
+
+
+class World(NamedTuple):
+    """Who this process is."""
+
+    rank: int
+    size: int
+    local_rank: int
+    device: torch.device
+
+
+def share(total: int, part: int, parts: int) -> tuple[int, int]:
+    """The half-open range [start, stop) of `total` things that falls to `part` of `parts`: contiguous, sizes differ by
+    one at most.
+    """
+    base, more = divmod(total, parts)
+    start = part * base + min(part, more)
+    return start, start + base + (part < more)
+
+
+def init(device: str = "auto", timeout_minutes: float = 30) -> World:
+    """Join the group that torchrun describes in the environment (one process where it does not) and pick this rank's
+    device.
+
+    Raises:
+        ValueError: `device` asks for a GPU that is not there.
+    """
+    size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    chosen = choose_device(device, local_rank)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    if size > 1:
+        dist.init_process_group(
+            "nccl" if chosen.type == "cuda" else "gloo", timeout=datetime.timedelta(minutes=timeout_minutes)
+        )
+    return World(rank(), size, local_rank, chosen)
+
+
+def choose_device(device: str, local_rank: int = 0) -> torch.device:
+    """The device that "auto", "cpu" or "cuda" means for this process.
+
+    Raises:
+        ValueError: another word, or a GPU that is not there.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={device!r}: expected 'auto', 'cpu' or 'cuda'")
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if local_rank >= count:
+        raise ValueError(
+            f"device={device!r}: process {local_rank} asks for GPU {local_rank} and {count} are visible here; "
+            f"use device=cpu, or start at most {max(count, 1)} processes (NPROC={max(count, 1)})"
+        )
+    return torch.device("cuda", local_rank)
+
+
+def shutdown() -> None:
+    """Leave the group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number, 0 without a group."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def barrier() -> None:
+    """Wait until every rank is here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def total(x: torch.Tensor) -> torch.Tensor:
+    """`x` summed over ranks, in place, without a gradient."""
+    if world_size() > 1:
+        dist.all_reduce(x)
+    return x
+
+
+def largest(x: torch.Tensor) -> torch.Tensor:
+    """The element-wise maximum of `x` over ranks, in place, without a gradient."""
+    if world_size() > 1:
+        dist.all_reduce(x, op=dist.ReduceOp.MAX)
+    return x
+
+
+def objects(value: object) -> list:
+    """`value` of every rank, in rank order (small Python objects: messages, digests)."""
+    if world_size() == 1:
+        return [value]
+    values: list = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return total(x.clone())
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+def sum_over_ranks(x: torch.Tensor) -> torch.Tensor:
+    """The sum of every rank's `x`; what follows is computed alike on all ranks, so each rank's part gets the gradient
+    as it is.
+    """
+    return x if world_size() == 1 else _Sum.apply(x)
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, rows):
+        ctx.range = share(rows, rank(), world_size())
+        return _gather(x, rows)
+
+    @staticmethod
+    def backward(ctx, grad):
+        start, stop = ctx.range
+        return total(grad.contiguous())[start:stop], None
+
+
+def gather_rows(x_b: torch.Tensor, rows: int) -> torch.Tensor:
+    """Every rank's rows, in rank order; rank r holds the range `share(rows, r, world_size())`.
+
+    Each rank computes its own part of the loss from the result (its classes, its queue rows), so the backward pass sums
+    the gradient over ranks and returns this rank's rows.
+
+    Shapes: (b, ...) -> (B, ...), any floating or integer dtype.
+    """
+    if world_size() == 1:
+        return x_b
+    return _Gather.apply(x_b, rows) if x_b.requires_grad else _gather(x_b, rows)
+
+
+def _gather(x_b: torch.Tensor, rows: int) -> torch.Tensor:
+    ranges = [share(rows, r, world_size()) for r in range(world_size())]
+    longest = ranges[0][1] - ranges[0][0]
+    padded = x_b.detach().new_zeros(longest, *x_b.shape[1:])
+    padded[: len(x_b)] = x_b.detach()
+    everything = [torch.empty_like(padded) for _ in ranges]
+    dist.all_gather(everything, padded)
+    return torch.cat([part[: stop - start] for part, (start, stop) in zip(everything, ranges, strict=True)])
+
+
+def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
+    """`module` with gradients summed over ranks (each rank's loss is already its part of the global mean)."""
+    if world_size() == 1:
+        return module
+    device_ids = [device.index] if device.type == "cuda" else None
+    wrapped = DistributedDataParallel(module, device_ids=device_ids, broadcast_buffers=False)
+    wrapped.register_comm_hook(None, _sum_hook)
+    return wrapped
+
+
+def _sum_hook(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
+    return future.then(lambda done: done.value()[0])
+
+
+def grad_scaler(device: torch.device, enabled: bool) -> torch.amp.GradScaler:
+    """A loss scaler that skips a step on every rank when any rank's gradients overflow (class shards differ between
+    ranks).
+    """
+    if world_size() == 1 or not enabled:
+        return torch.amp.GradScaler(device.type, enabled=enabled, growth_interval=100)
+    return ShardedGradScaler(device.type, enabled=enabled, growth_interval=100)
