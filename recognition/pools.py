@@ -1,0 +1,210 @@
+"""Where the negatives of the contrast come from: the batch, a momentum queue, the proxy-updated real-time queue (Sec.
+III-C, Table II).
+
+Every pool holds the rows of this rank and answers with the logsumexp over the rows of all ranks.
+
+Shapes: `P` pairs of the global batch, `V` views, `M` rows to enqueue, `D` dimension, `K` rows held here.
+"""
+
+import torch
+from torch import nn
+
+from recognition import sharded
+from recognition.contrast import same_identity
+from recognition.head import ClassShard
+from utils import parallel
+
+
+class Pool(nn.Module):
+    """Negatives for low-quality queries. Subclasses say what a row's key is now."""
+
+    from_momentum_encoder = False  # True: keys and positives come from the slowly moving encoder
+
+    def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
+        """Take in unit features of the whole global batch (no gradient is kept) and their labels (P,), int64."""
+        raise NotImplementedError
+
+    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """This rank's unit keys (K, D), without gradient, and their labels (K,)."""
+        raise NotImplementedError
+
+    def forward(self, q_PD: torch.Tensor, y_P: torch.Tensor, s: float) -> torch.Tensor:
+        """(P,) log sum exp(s cos(q, k_j)) over the rows of other identities on all ranks; -inf where there are none."""
+        key_KD, y_K = self.keys()
+        return sharded.negatives_logsumexp(q_PD, key_KD.to(q_PD.dtype), s, same_identity(y_P, y_K))
+
+
+class BatchPool(Pool):
+    """The features of the current global batch, each rank holding its own pairs."""
+
+    def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
+        start, stop = parallel.share(len(y_P), parallel.rank(), parallel.world_size())
+        self.key_KD = u_PVD[start:stop].detach().flatten(0, 1)
+        self.y_K = y_P[start:stop].repeat_interleave(u_PVD.shape[1])
+
+    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.key_KD, self.y_K
+
+
+class Queue(Pool):
+    """FIFO of the newest `size` rows of the run by global sequence number; a rank holds the rows of its own classes.
+
+    Rows sit in a ring that grows up to `size` slots, since a rank may own anything between none and all of the newest
+    rows.
+
+    Args:
+        size: Q, rows over all ranks; 0 is an empty pool.
+        head: the classifier whose class range (and, for proxies, weight) the rows follow.
+        dimension: D.
+
+    Raises:
+        ValueError: negative size.
+    """
+
+    FIELDS = ("row_KD", "inverse_norm_K", "y_K", "sequence_K")
+
+    def __init__(self, size: int, head: ClassShard, dimension: int):
+        super().__init__()
+        if size < 0:
+            raise ValueError(f"queue_size={size}: expected 0 or more rows")
+        self.size, self._head = size, [head]  # in a list: the head's parameters are not the queue's
+        self.register_buffer("row_KD", torch.empty(0, dimension), persistent=False)
+        self.register_buffer("inverse_norm_K", torch.empty(0), persistent=False)
+        self.register_buffer("y_K", torch.empty(0, dtype=torch.int64), persistent=False)
+        self.register_buffer("sequence_K", torch.empty(0, dtype=torch.int64), persistent=False)
+        self.oldest, self.count, self.next_sequence = 0, 0, 0
+
+    @property
+    def head(self) -> ClassShard:
+        return self._head[0]
+
+    def make_row(self, u_MD: torch.Tensor, y_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is stored for a feature: (M, D) rows and (M,) scalars."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
+        """Append view by view (k of all pairs, then q of all pairs); only the rows of this rank's classes are kept
+        here.
+        """
+        u_BD, y_B = u_PVD.transpose(0, 1).flatten(0, 1), y_P.repeat(u_PVD.shape[1])
+        sequence_B = self.next_sequence + torch.arange(len(y_B), device=y_B.device)
+        self.next_sequence += len(y_B)
+        keep = (y_B >= self.head.start) & (y_B < self.head.stop)
+        keep &= sequence_B >= self.next_sequence - self.size
+        y_M = y_B[keep]
+        row_MD, inverse_norm_M = self.make_row(u_BD[keep], y_M)
+        self._append(row_MD, inverse_norm_M, y_M, sequence_B[keep])
+
+    def _append(self, *values: torch.Tensor) -> None:
+        cutoff = self.next_sequence - self.size
+        live = self.live()
+        expired = int((self.sequence_K[live] < cutoff).sum())
+        more, capacity = len(values[0]), len(self.y_K)
+        if self.count - expired + more > capacity:
+            self._lay_out(live[expired:], min(self.size, max(2 * capacity, self.count - expired + more)))
+        else:
+            self.oldest, self.count = (self.oldest + expired) % max(capacity, 1), self.count - expired
+        if more:
+            slots = self.oldest + self.count + torch.arange(more, device=live.device)
+            slots %= len(self.y_K)
+            for name, value in zip(self.FIELDS, values, strict=True):
+                buffer = getattr(self, name)
+                buffer[slots] = value.to(buffer.dtype)
+            self.count += more
+
+    def _lay_out(self, live: torch.Tensor, capacity: int) -> None:
+        for name in self.FIELDS:
+            old = getattr(self, name)
+            new = old.new_zeros(capacity, *old.shape[1:])
+            new[: len(live)] = old[live]
+            setattr(self, name, new)
+        self.oldest, self.count = 0, len(live)
+
+    def live(self) -> torch.Tensor:
+        """Slots of the rows held, oldest first."""
+        slots = self.oldest + torch.arange(self.count, device=self.y_K.device)
+        return slots % max(len(self.y_K), 1)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """The rows held, oldest first, as plain tensors: they can be merged over ranks and cut again by label."""
+        live = self.live()
+        return {name: getattr(self, name)[live] for name in self.FIELDS}
+
+    def load_state(self, state: dict[str, torch.Tensor], next_sequence: int) -> None:
+        """Take over rows that any ranks saved: those of this rank's classes, in sequence order."""
+        mine = (state["y_K"] >= self.head.start) & (state["y_K"] < self.head.stop)
+        order = torch.argsort(state["sequence_K"][mine])
+        for name in self.FIELDS:
+            old = getattr(self, name)
+            setattr(self, name, state[name][mine][order].to(old.device, old.dtype).contiguous())
+        self.oldest, self.count, self.next_sequence = 0, len(self.y_K), next_sequence
+
+    def _full_or_live(self) -> torch.Tensor | slice:
+        # a full ring needs no reordering: the loss does not depend on the order of the rows
+        return slice(None) if self.count == len(self.y_K) else self.live()
+
+
+class MomentumQueue(Queue):
+    """MoCo's queue: unit features of the momentum encoder, as they were when they were made."""
+
+    from_momentum_encoder = True
+
+    def make_row(self, u_MD: torch.Tensor, y_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return u_MD, torch.zeros_like(u_MD[:, 0])
+
+    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
+        held = self._full_or_live()
+        return self.row_KD[held], self.y_K[held]
+
+
+class ProxyQueue(Queue):
+    """The proxy-updated real-time queue: a row moves as its class proxy has moved since it was enqueued (Sec. III-C).
+
+    The key now is u + (W_now[y] - W_then) / |W_then|, renormalised. What is stored is the residual r = u - W_then /
+    |W_then| and 1 / |W_then|, so that the key is r + W_now[y] / |W_then|: the same key without a second D-wide buffer
+    or a rewrite each step.
+
+    Args:
+        delta: "broadface" divides the proxy's move by |W_then| (BroadFace, Eq. 6, and the authors' code); "plain" does
+            not, as the paper's sentence reads.
+    """
+
+    DELTAS = ("broadface", "plain")
+
+    def __init__(self, size: int, head: ClassShard, dimension: int, delta: str = "broadface"):
+        super().__init__(size, head, dimension)
+        self.delta = delta
+
+    def make_row(self, u_MD: torch.Tensor, y_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        w_MD = self.head.weight[y_M - self.head.start].to(u_MD.dtype)
+        inverse_M = torch.ones_like(w_MD[:, 0])
+        if self.delta == "broadface":
+            inverse_M = 1 / w_MD.norm(dim=1).clamp_min(1e-12)
+        return u_MD - w_MD * inverse_M[:, None], inverse_M
+
+    @torch.no_grad()
+    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
+        held = self._full_or_live()
+        y_K = self.y_K[held]
+        key_KD = self.head.weight[y_K - self.head.start].to(self.row_KD.dtype)
+        key_KD.mul_(self.inverse_norm_K[held][:, None]).add_(self.row_KD[held])
+        return nn.functional.normalize(key_KD, out=key_KD), y_K
+
+
+NAMES = ("none", "batch", "momentum", "proxy")
+
+
+def make_pool(name: str, head: ClassShard, dimension: int, size: int, delta: str = "broadface") -> Pool | None:
+    """The pool called `name`; None for "none" (no contrast at all).
+
+    Raises:
+        ValueError: unknown name or delta, negative size.
+    """
+    if name not in NAMES or delta not in ProxyQueue.DELTAS:
+        raise ValueError(f"pool {name!r} with delta {delta!r}: expected one of {NAMES} and one of {ProxyQueue.DELTAS}")
+    if name == "batch":
+        return BatchPool()
+    if name == "momentum":
+        return MomentumQueue(size, head, dimension)
+    return ProxyQueue(size, head, dimension, delta) if name == "proxy" else None

@@ -1,0 +1,52 @@
+"""Feature norms as quality: running statistics, the indicator z_hat, the split into HQ and LQ (Eq. 1-5).
+
+Shapes: `P` pairs of the global batch, `V` views of each (original, augmented), `B` = P V samples.
+"""
+
+import torch
+from torch import nn
+
+
+class NormStatistics(nn.Module):
+    """Mean and standard deviation of feature norms over the global batches, as exponential moving averages (Eq. 1).
+
+    Args:
+        ema: weight of the newest batch.
+        c: scale of the indicator (AdaFace's h), keeps most indicators within (-1, 1).
+        mean, std: where the averages start (AdaFace's values).
+    """
+
+    def __init__(self, ema: float = 0.01, c: float = 0.333, mean: float = 20.0, std: float = 100.0):
+        super().__init__()
+        self.ema, self.c = ema, c
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    @torch.no_grad()
+    def update(self, z_B: torch.Tensor) -> None:
+        """Take in the norms of one global batch, of any shape; at least two, float."""
+        z_B = z_B.detach().clamp(0.001, 100).to(self.mean.dtype)
+        self.mean.lerp_(z_B.mean(), self.ema)
+        self.std.lerp_(z_B.std(), self.ema)
+
+    @torch.no_grad()
+    def indicator(self, z_B: torch.Tensor) -> torch.Tensor:
+        """z_hat in [-1, 1] of each norm, without gradient; same shape."""
+        z_B = z_B.detach().clamp(0.001, 100)
+        return (self.c * (z_B - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z_B.dtype)
+
+
+def partition(z_hat_PV: torch.Tensor, b: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which samples are classified and which pairs are contrasted (Eq. 2-4).
+
+    Args:
+        z_hat_PV: indicators in [-1, 1].
+        b: threshold in [0, 1] on (z_hat + 1) / 2 (Table III); None: every sample and every pair feels both losses.
+
+    Returns:
+        is_hq (P, V) bool, samples above the threshold; is_lq (P,) bool, pairs whose lower indicator is not above it.
+    """
+    if b is None:
+        return torch.ones_like(z_hat_PV, dtype=torch.bool), torch.ones_like(z_hat_PV[:, 0], dtype=torch.bool)
+    is_hq_PV = (z_hat_PV + 1) / 2 > b
+    return is_hq_PV, ~is_hq_PV.all(1)

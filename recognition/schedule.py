@@ -1,0 +1,23 @@
+"""Learning rates as pure functions of the step."""
+
+from collections.abc import Sequence
+
+
+def _warm(step: int, warmup: int) -> float | None:
+    return (step + 1) / warmup if step < warmup else None
+
+
+def polynomial(step: int, base: float, warmup: int, total: int, power: float = 1.0) -> float:
+    """arcface_torch's schedule: linear warm-up over `warmup` steps, then base (1 - t)^power down to 0 at `total`; steps
+    count from 0.
+    """
+    warm = _warm(step, warmup)
+    return base * (warm if warm is not None else (1 - (step - warmup) / max(total - warmup, 1)) ** power)
+
+
+def steps(step: int, base: float, warmup: int, milestones: Sequence[int], gamma: float = 0.1) -> float:
+    """The paper's schedule (Sec. IV-A): `base` times `gamma` for every milestone (a step number) that has been
+    reached.
+    """
+    warm = _warm(step, warmup)
+    return base * (warm if warm is not None else gamma ** sum(step >= milestone for milestone in milestones))

@@ -1,0 +1,189 @@
+"""The objective against a plain-loop transcription of the paper in float64, value and gradient, on 1, 2 and 3 ranks."""
+
+import math
+
+import pytest
+import torch
+
+from recognition.objective import Objective, make_margin
+from tests import gloo, ranks
+
+N, D, P, V, T = 7, 5, 5, 2, 6
+
+
+def make_case(**changes) -> dict:
+    """Random global batches of a few identities, norms of both kinds, and a W that drifts from step to step."""
+    generator = torch.Generator().manual_seed(changes.pop("seed", 0))
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    W = draw(N, D)
+    case = {"N": N, "D": D, "Q": 13, "pool": "proxy", "threshold": 0.45, "batches": [], "W_steps": []}
+    for _ in range(T):
+        norms = torch.rand(P, V, 1, generator=generator, dtype=torch.float64) * 4
+        y_P = torch.randint(0, changes.get("identities", N), (P,), generator=generator)
+        case["batches"].append((draw(P, V, D) * norms, y_P, draw(P, D)))
+        W = W + 0.3 * draw(N, D)
+        case["W_steps"].append(W.clone())
+    return case | changes
+
+
+def unit(x):
+    return x / x.norm()
+
+
+def transcription(case: dict) -> list[dict]:
+    """The paper with loops: one scalar at a time, every proxy and feature of the queue kept whole."""
+    s, b, m = case.get("s", 16.0), case["threshold"], 0.4
+    mean, std, queue, report = torch.tensor(2.0).double(), torch.tensor(1.0).double(), [], []
+    for (h_PVD, y_P, key_h_PD), W in zip(case["batches"], case["W_steps"], strict=True):
+        h = h_PVD.clone().requires_grad_()
+        W = W.clone().requires_grad_()
+        z = torch.stack([h[p, v].norm() for p in range(len(y_P)) for v in range(V)]).detach().clamp(0.001, 100)
+        ema = case.get("ema", 0.3)
+        mean, std = mean + ema * (z.mean() - mean), std + ema * (z.std() - std)
+        z_hat = [max(-1.0, min(1.0, float(0.333 * (value - mean) / (std + 0.001)))) for value in z]
+        indicator = [[(z_hat[p * V + v] + 1) / 2 for v in range(V)] for p in range(len(y_P))]
+
+        classification = torch.zeros((), dtype=torch.float64)
+        for p in range(len(y_P)):
+            for v in range(V):
+                if b is not None and indicator[p][v] <= b:
+                    continue
+                cosines = [torch.dot(unit(h[p, v]), unit(W[j])) for j in range(case["N"])]
+                theta = torch.acos(cosines[y_P[p]].clamp(-0.999, 0.999))
+                if case.get("loss", "adaface") == "adaface":
+                    g_angle, g_add = -m * z_hat[p * V + v], m * z_hat[p * V + v] + m
+                    f = torch.cos((theta + g_angle).clamp(0.001, math.pi - 0.001)) - g_add
+                else:
+                    m1, m2, m3 = case["margin_list"]
+                    f = (torch.cos(m1 * theta + m2) if (m1, m2) != (1, 0) else cosines[y_P[p]]) - m3
+                below = torch.exp(s * f) + sum(torch.exp(s * cosines[j]) for j in range(case["N"]) if j != y_P[p])
+                classification = classification - torch.log(torch.exp(s * f) / below)
+        classification = classification / (len(y_P) * V)
+
+        momentum = case["pool"] == "momentum"
+        if case["pool"] == "batch":
+            queue = []
+        for v in range(1 if momentum else V):
+            for p in range(len(y_P)):
+                feature = key_h_PD[p] if momentum else h[p, v].detach()
+                queue.append((int(y_P[p]), unit(feature), W[y_P[p]].detach().clone()))
+        if case["pool"] != "batch":
+            queue = queue[len(queue) - case["Q"] :] if len(queue) > case["Q"] else queue
+
+        contrastive = torch.zeros((), dtype=torch.float64)
+        for p in range(len(y_P)) if case["pool"] != "none" else []:
+            if b is not None and min(indicator[p]) > b:
+                continue
+            q = unit(h[p, 1])
+            positive = torch.exp(s * torch.dot(q, unit(key_h_PD[p] if momentum else h[p, 0].detach())))
+            negatives = []
+            for label, u, W_then in queue:
+                if label == int(y_P[p]):
+                    continue
+                if case["pool"] == "proxy":
+                    ratio = 1.0 if case.get("delta") == "plain" else u.norm() / W_then.norm()
+                    u = unit(u + ratio * (W[label].detach() - W_then))
+                negatives.append(torch.exp(s * torch.dot(q, u)))
+            if not negatives:
+                continue
+            below = sum(negatives) + (positive if case.get("denominator", "infonce") == "infonce" else 0)
+            contrastive = contrastive - torch.log(positive / below)
+        contrastive = contrastive / len(y_P)
+
+        total = classification + case.get("weight", 0.7) * contrastive
+        grads = torch.autograd.grad(total, (h, W), allow_unused=True) if total.requires_grad else (None, None)
+        grads = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, (h, W), strict=True)]
+        report.append(
+            {"losses": [float(x.detach()) for x in (total, classification, contrastive)], "grads": grads,
+             "statistics": (float(mean), float(std))}
+        )  # fmt: skip
+    return report
+
+
+CASES = {
+    "paper": {},
+    "no partition": {"threshold": None},
+    "all low quality": {"threshold": 1.0},
+    "all high quality": {"threshold": 0.0},
+    "Eq. 14 as printed": {"denominator": "negatives"},
+    "plain delta": {"delta": "plain"},
+    "batch pool": {"pool": "batch"},
+    "momentum pool": {"pool": "momentum"},
+    "no pool": {"pool": "none"},
+    "ArcFace": {"loss": "combined", "margin_list": (1.0, 0.5, 0.0)},
+    "CosFace": {"loss": "combined", "margin_list": (1.0, 0.0, 0.4)},
+    "queue of 0": {"Q": 0},
+    "queue of 3, smaller than a batch": {"Q": 3},
+    "queue larger than everything": {"Q": 1000},
+    "one identity: no negatives": {"identities": 1, "threshold": 1.0},
+    "two identities: an empty rank": {"identities": 2},
+}
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("name", CASES)
+def test_equals_the_paper(name, world_size):
+    case = make_case(**CASES[name])
+    expected = transcription(case)
+    per_rank = gloo.run(world_size, ranks.objective_steps, case)
+    for step in range(T):
+        for rank in range(world_size):
+            got = per_rank[rank][step]
+            torch.testing.assert_close(got["losses"][:3], expected[step]["losses"], rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(got["statistics"], expected[step]["statistics"], rtol=1e-9, atol=1e-9)
+        for which, key in enumerate(("grad_h", "grad_W")):
+            whole = torch.cat([per_rank[rank][step][key] for rank in range(world_size)])
+            torch.testing.assert_close(whole, expected[step]["grads"][which], rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("pool", ["proxy", "momentum"])
+def test_queue_holds_the_newest_rows_whatever_the_ranks(pool, world_size):
+    case = make_case(pool=pool)
+    alone = gloo.run(1, ranks.objective_steps, case)[0]
+    together = gloo.run(world_size, ranks.objective_steps, case)
+    for step in range(T):
+        parts = [rank[step]["queue"] for rank in together]
+        sequence = torch.cat([part["sequence_K"] for part in parts])
+        order = sequence.argsort()
+        rows = min(case["Q"], (step + 1) * P * (1 if pool == "momentum" else V))
+        assert len(sequence) == rows
+        for name, value in alone[step]["queue"].items():
+            torch.testing.assert_close(torch.cat([part[name] for part in parts])[order], value)
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_sampled_classes_do_not_depend_on_the_ranks(world_size):
+    case = make_case(sample_rate=0.4)
+    alone = gloo.run(1, ranks.objective_steps, case)[0]
+    together = gloo.run(world_size, ranks.objective_steps, case)
+    full = gloo.run(1, ranks.objective_steps, make_case())[0]
+    for step in range(T):
+        torch.testing.assert_close(together[0][step]["losses"], alone[step]["losses"], rtol=1e-9, atol=1e-9)
+    assert any(a["losses"][1] < f["losses"][1] - 1e-6 for a, f in zip(alone, full, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_low_precision_features_are_reduced_in_float32(dtype):
+    case = make_case(threshold=None, dtype=torch.float32, h_dtype=dtype)
+    case["batches"] = [(h.to(dtype).to(torch.float64), y, k) for h, y, k in case["batches"]]
+    expected = transcription(case)
+    got = gloo.run(1, ranks.objective_steps, case)[0]
+    for step in range(T):
+        torch.testing.assert_close(got[step]["losses"][:3], expected[step]["losses"], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change", [{"threshold": 1.5}, {"threshold": -0.1}, {"denominator": "all"}], ids=lambda change: next(iter(change))
+)
+def test_bad_settings_are_named(change):
+    head = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="expected"):
+        Objective(head, make_margin("adaface", 0.4, (1, 0, 0)), **change)
+    with pytest.raises(ValueError, match="expected"):
+        make_margin("sphere", 0.4, (1, 0, 0))
+    with pytest.raises(ValueError, match="three numbers"):
+        make_margin("combined", 0.4, (1, 0))
