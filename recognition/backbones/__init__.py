@@ -1,0 +1,41 @@
+"""The encoders by name: images (n, 3, 112, 112) in [-1, 1] -> features h (n, D), not normalised."""
+
+import difflib
+from functools import partial
+
+from torch import nn
+
+from recognition.backbones.iresnet import IResNet
+from recognition.backbones.mobilefacenet import MobileFaceNet
+from recognition.backbones.tiny import Tiny
+
+_NETWORKS = {
+    "r18": partial(IResNet, (2, 2, 2, 2)),
+    "r34": partial(IResNet, (3, 4, 6, 3)),
+    "r50": partial(IResNet, (3, 4, 14, 3)),
+    "r100": partial(IResNet, (3, 13, 30, 3)),
+    "r200": partial(IResNet, (6, 26, 60, 6)),
+    "mbf": partial(MobileFaceNet, (1, 4, 6, 2), 2),
+    "mbf_large": partial(MobileFaceNet, (2, 8, 12, 4), 4),
+    "small": partial(IResNet, (1, 1, 1, 1), widths=(32, 64, 128, 256), stem_stride=2, strides=(2, 2, 2, 1)),
+    "tiny": Tiny,
+}
+_ALIASES = {f"iresnet{depth}": f"r{depth}" for depth in (18, 34, 50, 100, 200)} | {"mobilefacenet": "mbf"}
+
+
+def names() -> list[str]:
+    """Every name that `get_backbone` takes."""
+    return [*_NETWORKS, *_ALIASES]
+
+
+def get_backbone(name: str, embedding_size: int = 512, **kwargs: float) -> nn.Module:
+    """The network called `name`; `kwargs` go to its constructor (dropout).
+
+    Raises:
+        ValueError: unknown name; the message names the nearest.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), 1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown network {name!r}: {hint}expected one of {', '.join(names())}")
+    return _NETWORKS[_ALIASES.get(name, name)](embedding_size=embedding_size, **kwargs)
