@@ -1,0 +1,163 @@
+"""Sources of labelled encoded faces: InsightFace record folders and folders of images.
+
+A source has `num_classes`, `side` (pixels), `name`, a length, `source[i] -> (encoded image, label)` and `where(i)`,
+which names a sample in messages. Sources can be pickled and read from any number of processes.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from recognition.data.recordio import RecordError, RecordFile, unpack
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+MAX_CLASSES = 1 << 24  # labels are stored as float32, which counts no further
+
+
+class RecordSource:
+    """InsightFace's `train.rec`, `train.idx` and `property`.
+
+    Record 0 is a header (flag 2) whose label is [first identity key, end key): the keys below are images, and each
+    identity record's label is its [first image key, end key). Without such a header every record is an image.
+
+    Args:
+        path: the folder, or its `.rec` file.
+
+    Raises:
+        RecordError: files that are missing or damaged, do not belong together, or state different numbers of classes.
+    """
+
+    def __init__(self, path: str | Path):
+        rec = find_records(Path(path))
+        self.records, self.name = RecordFile(rec, rec.with_suffix(".idx")), str(rec)
+        stated, self.side = _read_property(rec.parent / "property")
+        header, _ = unpack(self.records.read(int(self.records.keys[0])))
+        self.identity_keys = np.empty(0, np.int64)
+        if header.flag == 2 and self.records.keys[0] == 0:
+            first, end = self._header_range(header.label)
+            self.keys = self.records.keys[(self.records.keys >= 1) & (self.records.keys < first)]
+            self.identity_keys = np.arange(first, end)
+            self.num_classes = end - first
+        else:
+            self.keys = self.records.keys
+            self.num_classes = stated if stated is not None else MAX_CLASSES
+            if stated is None:
+                self.num_classes = int(self.labels().max()) + 1
+        if stated is not None and stated != self.num_classes:
+            raise RecordError(f"{rec.parent / 'property'} states {stated} classes, {rec} has {self.num_classes}")
+        if self.num_classes > MAX_CLASSES:
+            raise RecordError(f"{rec} has {self.num_classes} classes; float32 labels tell {MAX_CLASSES} apart")
+        for index in (0, len(self) - 1):
+            self[index]
+
+    def _header_range(self, label: np.ndarray) -> tuple[int, int]:
+        first, end = int(label[0]), int(label[1])
+        if not 1 < first <= end or first - 1 > len(self.records) or end - first > len(self.records):
+            raise RecordError(
+                f"{self.name}: header states identities at keys [{first}, {end}), "
+                f"the index has {len(self.records)} keys; is the .idx complete?"
+            )
+        if end - first == 0 or end - 1 not in self.records or first not in self.records or 1 not in self.records:
+            raise RecordError(
+                f"{self.name}: header states images from key 1 and identities at [{first}, {end}); the index lacks them"
+            )
+        return first, end
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def where(self, index: int) -> str:
+        return f"{self.name}: key {self.keys[index]}"
+
+    def __getitem__(self, index: int) -> tuple[bytes, int]:
+        """Encoded image and label of a sample.
+
+        Raises:
+            RecordError: damaged record, or a label that is not a class.
+        """
+        try:
+            header, payload = unpack(self.records.read(int(self.keys[index])))
+        except RecordError as error:
+            message = str(error)
+            raise RecordError(message if self.name in message else f"{self.where(index)}: {message}") from None
+        label = float(header.label if header.flag == 0 else header.label[0])
+        if not (label.is_integer() and 0 <= label < self.num_classes):
+            raise RecordError(f"{self.where(index)} has label {label:g}, expected a class in [0, {self.num_classes})")
+        return payload, int(label)
+
+    def labels(self) -> np.ndarray:
+        """(n,) int64 labels of all samples, read from their headers."""
+        return np.fromiter((self[index][1] for index in range(len(self))), np.int64, len(self))
+
+
+class FolderSource:
+    """`root/<identity>/<image>`: identities in name order are the labels 0, 1, ...
+
+    Raises:
+        ValueError: no folders with images below `root`.
+    """
+
+    def __init__(self, root: str | Path, side: int = 112):
+        self.root, self.name, self.side = Path(root), str(root), side
+        folders = sorted(path for path in self.root.iterdir() if path.is_dir())
+        groups = [sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) for folder in folders]
+        kept = [(folder, group) for folder, group in zip(folders, groups, strict=True) if group]
+        if not kept:
+            raise ValueError(f"{root}: no images in folders of it; expected {root}/<identity>/<image>.jpg")
+        self.identities = [folder.name for folder, _ in kept]
+        self.paths = [path for _, group in kept for path in group]
+        self._labels = np.repeat(np.arange(len(kept)), [len(group) for _, group in kept])
+        self.num_classes = len(kept)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def where(self, index: int) -> str:
+        return str(self.paths[index])
+
+    def __getitem__(self, index: int) -> tuple[bytes, int]:
+        """Encoded image and label of a sample."""
+        return self.paths[index].read_bytes(), int(self._labels[index])
+
+    def labels(self) -> np.ndarray:
+        """(n,) int64 labels of all samples."""
+        return self._labels
+
+
+def open_source(path: str | Path) -> RecordSource | FolderSource:
+    """The faces at `path`: a `.rec` file, a folder with one, or a folder of one folder per identity.
+
+    Raises:
+        ValueError: nothing of that kind is there, or it is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"data {path} does not exist; rec=FOLDER says where train.rec or the identities' folders are")
+    if path.is_file() or any(path.glob("*.rec")) or any(path.glob("*.idx")):
+        return RecordSource(path)
+    return FolderSource(path)
+
+
+def find_records(path: Path) -> Path:
+    """The `.rec` that a file or folder means: itself, `train.rec`, or the folder's only one."""
+    if path.is_file():
+        if path.suffix != ".rec":
+            raise RecordError(f"{path}: expected a folder or a .rec file")
+        return path
+    if (path / "train.rec").exists():
+        return path / "train.rec"
+    records = sorted(path.glob("*.rec"))
+    if len(records) != 1:
+        names = ", ".join(record.name for record in records) or "none"
+        raise RecordError(f"{path}: expected train.rec or a single .rec, found {names}")
+    return records[0]
+
+
+def _read_property(path: Path) -> tuple[int | None, int]:
+    """Number of classes and side from `classes,height,width`; (None, 112) without the file."""
+    if not path.exists():
+        return None, 112
+    fields = path.read_text(errors="replace").strip().split(",")
+    if len(fields) != 3 or not all(field.strip().isdigit() for field in fields) or fields[1] != fields[2]:
+        raise RecordError(f"{path}: expected 'classes,height,width' with height = width, got {','.join(fields)[:60]!r}")
+    return int(fields[0]), int(fields[1])

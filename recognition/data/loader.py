@@ -1,0 +1,162 @@
+"""From encoded images to batches of views: decoded and augmented in workers, normalised on the device.
+
+Shapes: `p` samples of this rank's batch, `V` views, `S` side of the aligned face (112).
+"""
+
+import signal
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from recognition.data.augment import Augment
+from recognition.data.sampler import GlobalBatchSampler
+from utils import rng
+from utils.jpeg import decode
+
+PURPOSES = {"original": rng.Purpose.ORIGINAL, "augmented": rng.Purpose.AUGMENTED}
+
+
+class Batch(NamedTuple):
+    """This rank's part of a global batch."""
+
+    images: torch.Tensor  # RGB uint8 (p, V, S, S, 3)
+    labels: torch.Tensor  # int64 (p,)
+    index: torch.Tensor  # int64 (p,): which samples of the source these are
+
+
+class ViewBatches:
+    """Whole batches by (epoch, indices): each image is decoded once and gives one picture per view.
+
+    What is drawn for a view depends on (seed, epoch, index of the sample, view) only: not on the rank, the
+    worker, the batch, or whether there is another view.
+
+    Args:
+        source: `source[i] -> (encoded image, label)`, and `source.where(i)` names a sample in messages.
+        augment: makes the augmented view.
+        views: "original" (flipped only), "augmented", or both; their order is that of the V axis.
+        seed: of the augmentation.
+        size: S, the side every image must have.
+
+    Raises:
+        ValueError: views that are not known, repeated or none.
+    """
+
+    def __init__(self, source, augment: Augment, views: Sequence[str], seed: int, size: int = 112):
+        if not views or len(set(views)) < len(views) or not set(views) <= PURPOSES.keys():
+            expected = "('original',), ('augmented',) or ('original', 'augmented')"
+            raise ValueError(f"views={views!r}: expected {expected}")
+        makers = {"original": Augment("none"), "augmented": augment}
+        self.views = [(makers[view], PURPOSES[view]) for view in views]
+        self.source, self.seed, self.size = source, seed, size
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
+        """The batch of `indices` (int64 (p,)) in `epoch`.
+
+        Raises:
+            ValueError: an image that cannot be decoded or is not S x S; the message names it.
+        """
+        epoch, indices = item
+        images = torch.empty((len(indices), len(self.views), self.size, self.size, 3), dtype=torch.uint8)
+        labels = torch.empty(len(indices), dtype=torch.int64)
+        pixels = images.numpy()
+        for row, index in enumerate(indices.tolist()):
+            encoded, labels[row] = self.source[index]
+            image = self._decode(encoded, index)
+            for view, (make, purpose) in enumerate(self.views):
+                pixels[row, view] = make(image, rng.generator(self.seed, epoch, index, purpose))
+        return Batch(images, labels, torch.from_numpy(indices.astype(np.int64)))
+
+    def _decode(self, encoded: bytes, index: int) -> np.ndarray:
+        try:
+            image = decode(encoded)
+        except ValueError as error:
+            raise ValueError(f"{self.source.where(index)}: {error}") from None
+        if image.shape != (self.size, self.size, 3):
+            raise ValueError(
+                f"{self.source.where(index)} has {image.shape[1]} x {image.shape[0]} pixels, expected "
+                f"{self.size} x {self.size}: align the faces and store them at that size"
+            )
+        return image
+
+
+class Loader:
+    """Batches in the sampler's order, made by worker processes that live as long as the loader.
+
+    Args:
+        batches: makes a batch of (epoch, indices).
+        sampler: which samples, in which order.
+        num_workers: processes; 0 makes the batches in this one.
+        pin_memory: put the batches where a GPU can fetch them.
+
+    Raises:
+        ValueError: a negative number of workers.
+    """
+
+    def __init__(self, batches: ViewBatches, sampler: GlobalBatchSampler, num_workers: int, pin_memory: bool = False):
+        if num_workers < 0:
+            raise ValueError(f"num_workers={num_workers}: expected 0 (no worker processes) or more")
+        self.sampler, self.steps = sampler, _Steps()
+        self.loader = DataLoader(
+            _ErrorsAsItems(batches),
+            batch_size=None,  # an item of the data set is a whole batch
+            sampler=self.steps,
+            num_workers=num_workers,
+            worker_init_fn=_start_worker,
+            persistent_workers=num_workers > 0,
+            prefetch_factor=2 if num_workers else None,
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # it draws a seed nobody uses: not from the global generator
+        )
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of `epoch` from `start_step` on; one epoch at a time.
+
+        Raises:
+            ValueError: bad data, whichever process met it; or a start that is not within the epoch.
+        """
+        self.steps.remaining = self.sampler.batches(epoch, start_step)
+        for item in self.loader:
+            if isinstance(item, str):
+                raise ValueError(item)
+            yield item
+
+
+class _Steps:
+    """What the DataLoader takes for its sampler; set before each pass, so that workers outlive the epoch."""
+
+    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
+        return self.remaining
+
+
+class _ErrorsAsItems:
+    """Bad data travels as its message: the DataLoader would bury that under the worker's traceback."""
+
+    def __init__(self, batches: ViewBatches):
+        self.batches = batches
+
+    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch | str:
+        try:
+            return self.batches[item]
+        except (ValueError, OSError) as error:
+            return str(error)
+
+
+def _start_worker(_: int) -> None:
+    """A worker is one thread, and leaves Ctrl-C to its parent, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+
+
+def normalise(images: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """RGB uint8 (p, V, S, S, 3) -> float32 (p * V, 3, S, S) in [-1, 1] on `device`, sample by sample.
+
+    The bytes are copied as they are (asynchronously from pinned memory) and become (x - 127.5) / 127.5 there.
+    The result has channels_last memory format, which is the order the images come in.
+    """
+    pixels = images.to(device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2)
+    return pixels.to(torch.float32).sub_(127.5).div_(127.5)

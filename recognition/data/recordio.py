@@ -1,0 +1,230 @@
+"""MXNet RecordIO without mxnet: reader and writer of `.rec` and `.idx`, equal to mxnet 1.9.1 byte for byte.
+
+A file is a sequence of parts, each `magic, (flag << 29 | length), payload, padding to 4 bytes`. A record is one part
+(flag 0), or several (1 first, 2 middle, 3 last) where its payload contained the magic word at a multiple of 4 bytes:
+the word is left out at the split and put back by the reader (dmlc-core, recordio.h). An image record is a header `flag,
+label, id, id2` (uint32, float32, uint64, uint64), then `flag` float32 labels when flag > 0, then the encoded image. The
+index is text, `key<TAB>offset` per record.
+"""
+
+import mmap
+import os
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.files import replacing
+
+MAGIC = 0xCED7230A
+_MAGIC_BYTES = struct.pack("<I", MAGIC)
+_PART, _HEADER = struct.Struct("<II"), struct.Struct("<IfQQ")
+MAX_LENGTH = (1 << 29) - 1
+
+
+class RecordError(ValueError):
+    """A record file or index that is missing, damaged, or not the other's."""
+
+
+class Header(NamedTuple):
+    """Header of an image record; `label` is a float, or a float32 vector where `flag` > 0 counts it."""
+
+    flag: int
+    label: float | np.ndarray
+    id: int
+    id2: int
+
+
+def pack(header: Header, payload: bytes) -> bytes:
+    """Header and payload as one record; a label vector sets the flag to its length, as mxnet's `recordio.pack` does."""
+    if isinstance(header.label, (int, float)):
+        return _HEADER.pack(0, header.label, header.id, header.id2) + payload
+    label = np.asarray(header.label, dtype=np.float32)
+    return _HEADER.pack(label.size, 0.0, header.id, header.id2) + label.tobytes() + payload
+
+
+def unpack(record: bytes) -> tuple[Header, bytes]:
+    """The other way round.
+
+    Raises:
+        RecordError: shorter than its header or its label vector.
+    """
+    if len(record) < _HEADER.size:
+        raise RecordError(f"record of {len(record)} bytes is shorter than an image header ({_HEADER.size})")
+    flag, label, id_, id2 = _HEADER.unpack_from(record)
+    end = _HEADER.size + 4 * flag
+    if len(record) < end:
+        raise RecordError(f"record of {len(record)} bytes announces {flag} labels, which need {end}")
+    if flag:
+        label = np.frombuffer(record, np.float32, flag, _HEADER.size)
+    return Header(flag, label, id_, id2), record[end:]
+
+
+class RecordFile:
+    """A `.rec` with its `.idx`, read through a memory map: threads, forks and pickled copies do not share a position.
+
+    Args:
+        rec: path of the records.
+        idx: path of the index.
+
+    Attributes:
+        keys: (n,) int64, as in the index.
+
+    Raises:
+        RecordError: a file is missing, empty or malformed, or the index points past the end of the records.
+    """
+
+    def __init__(self, rec: str | Path, idx: str | Path):
+        self.rec, self.idx = Path(rec), Path(idx)
+        self.keys, self.offsets = _read_index(self.idx)
+        self._sorted = bool((np.diff(self.keys) > 0).all())
+        self._open()
+        past = np.flatnonzero((self.offsets < 0) | (self.offsets + _PART.size > len(self._map)))
+        if len(past):
+            raise RecordError(
+                f"{self.idx}: key {self.keys[past[0]]} points to byte {self.offsets[past[0]]}, but {self.rec} has "
+                f"{len(self._map)}; the .rec is cut, or the .idx belongs to another one"
+            )
+
+    def _open(self) -> None:
+        try:
+            with self.rec.open("rb") as file:
+                if not os.fstat(file.fileno()).st_size:
+                    raise RecordError(f"{self.rec} is empty")
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise RecordError(f"{self.rec} cannot be read: {error.strerror or error}") from None
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "_map"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __contains__(self, key: int) -> bool:
+        return self._position(key) is not None
+
+    def _position(self, key: int) -> int | None:
+        if not self._sorted:
+            found = np.flatnonzero(self.keys == key)
+            return int(found[0]) if len(found) else None
+        at = int(np.searchsorted(self.keys, key))
+        return at if at < len(self.keys) and self.keys[at] == key else None
+
+    def read(self, key: int) -> bytes:
+        """The whole record of a key.
+
+        Raises:
+            RecordError: unknown key, or the bytes at its offset are no whole record.
+        """
+        position = self._position(key)
+        if position is None:
+            raise RecordError(f"{self.idx} has no key {key}")
+        offset, parts = int(self.offsets[position]), []
+        while True:
+            flag, payload, offset = self._part(key, offset)
+            if (flag in (0, 1)) != (not parts):
+                raise RecordError(f"{self.rec}: key {key}: parts of the record are out of order")
+            parts.append(payload)
+            if flag in (0, 3):
+                return payload if flag == 0 else _MAGIC_BYTES.join(parts)
+
+    def _part(self, key: int, offset: int) -> tuple[int, bytes, int]:
+        """Flag, payload and the offset of what follows."""
+        start = offset + _PART.size
+        if start > len(self._map):
+            raise RecordError(f"{self.rec}: key {key} ends at byte {len(self._map)}: the file is cut")
+        magic, word = _PART.unpack_from(self._map, offset)
+        if magic != MAGIC:
+            raise RecordError(
+                f"{self.rec}: no record at byte {offset}, where {self.idx} has key {key}; is it the .idx of this .rec?"
+            )
+        flag, length = word >> 29, word & MAX_LENGTH
+        if flag > 3 or start + length > len(self._map):
+            raise RecordError(
+                f"{self.rec}: key {key} at byte {offset} announces {length} bytes, the file ends after "
+                f"{len(self._map) - start}: it is cut or damaged"
+            )
+        return flag, self._map[start : start + length], start + (length + 3) // 4 * 4
+
+
+def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
+    if not data.strip():
+        raise RecordError(f"{path} is empty")
+    if data[:4] == _MAGIC_BYTES:
+        raise RecordError(f"{path} holds records, not an index: are .rec and .idx swapped?")
+    if data.translate(None, b"0123456789\t\n\r ."):
+        raise RecordError(f"{path}: line {_first_bad_line(data)}: expected key<TAB>offset")
+    try:
+        table = np.fromstring(data, dtype=np.int64, sep=" ")
+    except ValueError:
+        table = np.empty(0, np.int64)
+    if table.size != 2 * len(data.split(b"\n")) - 2 * (data.split(b"\n")[-1].strip() == b""):
+        raise RecordError(f"{path}: line {_first_bad_line(data)}: expected key<TAB>offset")
+    return table[0::2].copy(), table[1::2].copy()
+
+
+def _first_bad_line(data: bytes) -> int:
+    for number, line in enumerate(data.split(b"\n"), 1):
+        fields = line.split()
+        if len(fields) != 2 or not all(field.isdigit() and len(field) < 19 for field in fields):
+            return number
+    return number
+
+
+class RecordWriter:
+    """Writes a `.rec` and its `.idx`: beside, and renamed when the block ends well.
+
+    with RecordWriter("train.rec", "train.idx") as writer:
+        writer.write(0, record)
+    """
+
+    def __init__(self, rec: str | Path, idx: str | Path):
+        self._paths = Path(rec), Path(idx)
+
+    def __enter__(self) -> "RecordWriter":
+        self._replacing = [replacing(path) for path in self._paths]
+        self._beside = [manager.__enter__() for manager in self._replacing]
+        self._rec, self._idx = self._beside[0].open("wb"), self._beside[1].open("w")
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._rec.close()
+        self._idx.close()
+        for manager in self._replacing:
+            manager.__exit__(*exception)
+
+    def write(self, key: int, record: bytes) -> None:
+        """Append a record.
+
+        Raises:
+            RecordError: longer than the format's 2^29 - 1 bytes.
+        """
+        if len(record) > MAX_LENGTH:
+            raise RecordError(f"record {key} of {len(record)} bytes: the format ends at {MAX_LENGTH}")
+        self._idx.write(f"{key}\t{self._rec.tell()}\n")
+        parts = _split_at_magic(record)
+        for number, part in enumerate(parts):
+            flag = 0 if len(parts) == 1 else 1 if number == 0 else 3 if number == len(parts) - 1 else 2
+            self._rec.write(_PART.pack(MAGIC, flag << 29 | len(part)) + part + b"\0" * (-len(part) % 4))
+
+
+def _split_at_magic(record: bytes) -> list[bytes]:
+    parts, start, at = [], 0, record.find(_MAGIC_BYTES)
+    while at >= 0:
+        if at % 4 == 0:
+            parts.append(record[start:at])
+            start = at + 4
+            at = record.find(_MAGIC_BYTES, start)
+        else:
+            at = record.find(_MAGIC_BYTES, at + 1)
+    return [*parts, record[start:]]
