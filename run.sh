@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# The one way in: sets the environment up, then runs the demo, a config, the evaluation or the tests. `./run.sh help` explains.
+set -euo pipefail
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+export PYTHONPATH="$ROOT${PYTHONPATH:+:$PYTHONPATH}" PYTHONUNBUFFERED=1
+
+usage() {
+    cat <<'HELP'
+usage: ./run.sh                            train and evaluate the demo (faces drawn by code, a few minutes on a CPU)
+       ./run.sh CONFIG [key=value ...]     train a config, one process per GPU (one on a CPU)
+       ./run.sh eval MODEL [options]       evaluate a model:  ./run.sh eval work_dirs/demo/model.pt --data data/demo --target demo
+       ./run.sh test [--slow] [options]    lint, format and tests; options go to pytest
+       ./run.sh setup                      set the environment up and stop
+       ./run.sh help                       this text
+
+CONFIG is a file or a name in configs/; configs/base.py lists every key.
+
+  NPROC=2 ./run.sh CONFIG                  two processes on this machine (gloo on a CPU, NCCL on GPUs)
+  NNODES=2 NODE_RANK=0 MASTER_ADDR=host MASTER_PORT=29500 ./run.sh CONFIG
+                                           one of two machines; under Slurm (srun ./run.sh CONFIG, one task per node)
+                                           these come from Slurm
+  OMP_NUM_THREADS=4 ./run.sh CONFIG        CPU threads of each process (else the cores are shared out)
+
+The packages of requirements.txt go into .venv, unless the active environment already has them.
+HELP
+}
+
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11 python3.10 python; do
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.10 to 3.13 on the PATH; install one"
+}
+
+set_up() {
+    PYTHON="$(find_python)"
+    if "$PYTHON" "$ROOT/utils/environment.py" "$ROOT/requirements.txt" 2>/dev/null; then
+        return
+    fi
+    local venv="$ROOT/.venv"
+    if ! cmp -s "$ROOT/requirements.txt" "$venv/requirements.txt"; then
+        echo "setting up $venv (once; needs a package index)" >&2
+        "$PYTHON" -m venv "$venv" >&2 || fail "cannot make $venv; on Debian and Ubuntu: apt install python3-venv"
+        if ! "$venv/bin/python" -m pip install -q -r "$ROOT/requirements.txt"; then
+            echo "trying again without mxnet, which is optional" >&2
+            grep -v '^mxnet' "$ROOT/requirements.txt" >"$venv/without-mxnet.txt"
+            "$venv/bin/python" -m pip install -q -r "$venv/without-mxnet.txt" >&2 ||
+                fail "the packages of requirements.txt cannot be installed; see pip's message above"
+        fi
+        cp "$ROOT/requirements.txt" "$venv/requirements.txt"
+    fi
+    PYTHON="$venv/bin/python"
+}
+
+processes() {
+    local gpus=0 word
+    for word in "$@"; do
+        [ "$word" = "device=cpu" ] && echo 1 && return
+    done
+    if [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
+        gpus="$(tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c .)"
+    elif command -v nvidia-smi >/dev/null; then
+        gpus="$(nvidia-smi -L 2>/dev/null | grep -c '^GPU')" || gpus=0
+    fi
+    echo $((gpus > 0 ? gpus : 1))
+}
+
+train() {
+    local nproc="${NPROC:-$(processes "$@")}" nodes="${NNODES:-${SLURM_NNODES:-1}}" where cores
+    [[ "$nproc" =~ ^[1-9][0-9]*$ ]] || fail "NPROC=$nproc: expected a number of processes"
+    [[ "$nodes" =~ ^[1-9][0-9]*$ ]] || fail "NNODES=$nodes: expected a number of machines"
+    if [ "$nodes" -gt 1 ]; then
+        local node="${NODE_RANK:-${SLURM_NODEID:-}}" host="${MASTER_ADDR:-}"
+        if [ -z "$host" ] && [ -n "${SLURM_JOB_NODELIST:-}" ]; then
+            host="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+        fi
+        [ -n "$node" ] && [ -n "$host" ] || fail "NNODES=$nodes: NODE_RANK and MASTER_ADDR say which machine this is and who leads"
+        where=(--nnodes "$nodes" --node-rank "$node" --master-addr "$host" --master-port "${MASTER_PORT:-29500}")
+    else
+        where=(--standalone)
+    fi
+    cores="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)"
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores > nproc ? cores / nproc : 1))}"
+    exec "$PYTHON" -m utils.launch "${where[@]}" --nproc-per-node "$nproc" "$ROOT/train.py" "$@"
+}
+
+run_tests() {
+    cd "$ROOT"
+    export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+    "$PYTHON" -m ruff check . && "$PYTHON" -m ruff format --check . && exec "$PYTHON" -m pytest -q "$@"
+}
+
+case "${1:-}" in
+help | -h | --help) usage ;;
+setup) set_up ;;
+test)
+    set_up
+    shift
+    run_tests "$@"
+    ;;
+eval)
+    set_up
+    shift
+    exec "$PYTHON" -m eval "$@"
+    ;;
+"")
+    set_up
+    train "$ROOT/configs/demo.py"
+    ;;
+*)
+    set_up
+    train "$@"
+    ;;
+esac

@@ -1,0 +1,329 @@
+"""One training run, top to bottom: config -> data -> model -> resume -> loop -> evaluate -> save.
+
+    ./run.sh configs/vgg2_r34_qgface.py rec=/data/vggface2 val_dir=/data/bins
+
+`./run.sh` starts this file on every device; on its own it is one process: python train.py CONFIG key=value ...
+"""
+
+import contextlib
+import math
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from easydict import EasyDict
+from torch import nn
+
+from eval.bins import PairBin, load_bin
+from eval.embed import Embedder
+from eval.table import results_table, write_results
+from eval.verification import find_bins, verify
+from recognition import schedule
+from recognition.backbones import get_backbone
+from recognition.data.augment import Augment
+from recognition.data.datasets import open_source
+from recognition.data.loader import Loader, ViewBatches, normalise
+from recognition.data.sampler import GlobalBatchSampler
+from recognition.data.synthetic import write_demo
+from recognition.head import ClassShard
+from recognition.momentum import MomentumEncoder
+from recognition.objective import Objective, make_margin
+from recognition.pools import make_pool
+from recognition.quality import NormStatistics
+from recognition.state import TrainingState
+from utils import checkpoint, config, parallel
+from utils.cli import user_errors
+from utils.files import replacing, writable_folder
+from utils.log import RunLog
+
+ROOT = Path(__file__).resolve().parent
+DEMO = {"seed": 1, "identities": 120, "photos": 20, "test_identities": 60, "pairs": 1200}  # of rec="synthetic"
+
+
+def main(words: list[str]) -> None:
+    if not words or words[0] in ("-h", "--help"):
+        raise SystemExit("usage: python train.py CONFIG [key=value ...]   (configs/base.py lists the keys)")
+    cfg = config.load(words[0], words[1:], ROOT / "configs")
+    world = parallel.init(cfg.device)
+    cpu = world.device.type == "cpu"
+
+    # ----- data
+    source, bins = open_data(cfg, world)
+    pairs = cfg.total_batch_size or cfg.batch_size * world.size  # P: images of a global batch
+    sampler = GlobalBatchSampler(len(source), pairs, cfg.seed, world.rank, world.size)
+    augment = Augment(cfg.augment, **cfg.augment_options)
+    batches = ViewBatches(source, augment, cfg.views, cfg.seed, source.side)
+    loader = Loader(batches, sampler, cfg.num_workers, pin_memory=not cpu)
+    steps_per_epoch = sampler.steps_per_epoch // cfg.gradient_acc
+    last_step = min(steps_per_epoch * cfg.num_epoch, cfg.max_step or sys.maxsize)
+    learning_rate = make_schedule(cfg, steps_per_epoch)
+
+    # ----- model
+    torch.manual_seed(cfg.seed)
+    torch.backends.cudnn.benchmark = True
+    backbone = get_backbone(cfg.network, cfg.embedding_size, dropout=cfg.dropout)
+    if cfg.pretrained:
+        checkpoint.load_backbone(backbone, Path(cfg.pretrained))
+    if cfg.sync_bn and world.size > 1:
+        backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
+    backbone = backbone.to(world.device, memory_format=torch.channels_last)
+    objective = make_objective(cfg, source.num_classes).to(world.device)
+    encoder = None
+    if objective.pool is not None and objective.pool.from_momentum_encoder:
+        encoder = MomentumEncoder(backbone, cfg.encoder_momentum)
+    optimizer = make_optimizer(cfg, backbone, objective)
+    amp_dtype = getattr(torch, cfg.amp_dtype)
+    amp = cfg.fp16 and not (cpu and amp_dtype == torch.float16)
+    scaler = parallel.grad_scaler(world.device, amp and amp_dtype == torch.float16)
+    run = Run(cfg, world, backbone, objective, encoder, optimizer, scaler)
+
+    # ----- run folder, resume
+    start_step = run.resume() if cfg.resume else run.begin()
+    network = parallel.data_parallel(backbone, world.device)
+    log = RunLog(run.folder, last_step, start_step, enabled=world.rank == 0)
+    log.say(describe(cfg, source, bins, world, pairs, steps_per_epoch, last_step))
+
+    # ----- loop
+    stream, means = iter(()), Means()
+    for step in range(start_step + 1, last_step + 1):
+        epoch, within = divmod(step - 1, steps_per_epoch)
+        if within == 0 or step == start_step + 1:
+            stream = loader.epoch(epoch, within * cfg.gradient_acc)
+        lr = learning_rate(step - 1)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        torch.manual_seed(cfg.seed + 1_000_003 * step + world.rank)  # dropout depends on the step, not on the past
+        network.train()
+        # one optimisation step >>>
+        for micro in range(cfg.gradient_acc):
+            batch = next(stream)
+            images, labels = normalise(batch.images, world.device), batch.labels.to(world.device, non_blocking=True)
+            waits = world.size > 1 and micro < cfg.gradient_acc - 1
+            with network.no_sync() if waits else contextlib.nullcontext():
+                with torch.autocast(world.device.type, amp_dtype, enabled=amp):
+                    h_pVD = network(images).unflatten(0, (len(labels), -1))
+                    key_h_pD = encoder.follow(backbone, images[:: len(cfg.views)]) if encoder is not None else None
+                losses = objective(h_pVD, labels, key_h_pD, pairs)
+                scaler.scale(losses.total / cfg.gradient_acc).backward()
+            means.add(losses)
+        scaler.unscale_(optimizer)
+        grad_norm = nn.utils.clip_grad_norm_(backbone.parameters(), cfg.clip_grad_norm or math.inf)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        # <<< one optimisation step
+        values = None
+        if step % cfg.frequent == 0 or step == last_step:
+            norms = {"norm_mean": float(objective.quality.mean), "norm_std": float(objective.quality.std)}
+            values = {"epoch": epoch, "lr": lr, "grad_norm": float(grad_norm), **means.take(step), **norms}
+        log.step(step, pairs * cfg.gradient_acc, values)
+        end_of_epoch = within + 1 == steps_per_epoch
+        if end_of_epoch or step == last_step:
+            run.save(step, log)
+        if step < last_step and (step % cfg.verbose == 0 if cfg.verbose else end_of_epoch):
+            run.evaluate(bins, step, log)
+
+    # ----- results
+    results = run.evaluate(bins, last_step, log)
+    log.close()
+    if world.rank == 0:
+        write_results(run.folder / "results.json", str(run.folder / "model.pt"), results)
+        print(farewell(run.folder, results, cfg))
+    parallel.barrier()
+    parallel.shutdown()
+
+
+def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, PairBin]]:
+    """The training faces and the verification sets that are there; what the config says of the data must be true."""
+    root = Path(cfg.rec)
+    if cfg.rec == "synthetic":
+        root = ROOT / "data" / "demo"
+        if world.local_rank == 0:
+            write_demo(root, **DEMO)
+        parallel.barrier()
+    source = open_source(root)
+    for key, actual in (("num_classes", source.num_classes), ("num_image", len(source))):
+        if cfg[key] is not None and cfg[key] != actual:
+            raise ValueError(
+                f"{key}={cfg[key]} in the config, but {root} has {actual}; leave the key out or correct it"
+            )
+    cfg.num_classes, cfg.num_image = source.num_classes, len(source)
+    folder = Path(cfg.val_dir) if cfg.val_dir else (root if root.is_dir() else root.parent)
+    found, missing = find_bins(folder, cfg.val_targets)
+    if missing and parallel.rank() == 0:
+        print(
+            f"note: no {', '.join(missing)} in {folder}: not evaluated (val_dir=FOLDER says where the .bin files are)"
+        )
+    return source, {name: load_bin(path) for name, path in found.items()} if parallel.rank() == 0 else {}
+
+
+def make_objective(cfg: EasyDict, num_classes: int) -> Objective:
+    """The method as the config describes it."""
+    if cfg.pool != "none" and tuple(cfg.views) != ("original", "augmented"):
+        raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
+    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed)
+    size = num_classes if cfg.queue_size is None else cfg.queue_size
+    return Objective(
+        head,
+        make_margin(cfg.loss, cfg.margin, cfg.margin_list, cfg.margin_gradient),
+        make_pool(cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta),
+        NormStatistics(cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std),
+        cfg.quality_threshold,
+        cfg.scale,
+        cfg.contrast_scale,
+        cfg.contrast_weight,
+        cfg.contrast_denominator,
+    )
+
+
+def make_optimizer(cfg: EasyDict, backbone: nn.Module, objective: Objective) -> torch.optim.Optimizer:
+    """SGD or AdamW over the backbone and this rank's class rows."""
+    parameters = [p for p in backbone.parameters() if p.requires_grad] + list(objective.parameters())
+    if cfg.optimizer == "sgd":
+        return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
+    if cfg.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, cfg.lr, weight_decay=cfg.weight_decay)
+    raise ValueError(f"optimizer={cfg.optimizer!r}: expected 'sgd' or 'adamw'")
+
+
+def make_schedule(cfg: EasyDict, steps_per_epoch: int):
+    """step, from 0 -> learning rate."""
+    if steps_per_epoch < 1:
+        raise ValueError(f"gradient_acc={cfg.gradient_acc}: an epoch has fewer batches than one optimizer step takes")
+    warmup, total = cfg.warmup_epoch * steps_per_epoch, cfg.num_epoch * steps_per_epoch
+    if cfg.lr_schedule == "polynomial":
+        return lambda step: schedule.polynomial(step, cfg.lr, warmup, total, cfg.lr_power)
+    if cfg.lr_schedule == "step":
+        milestones = [epoch * steps_per_epoch for epoch in cfg.lr_milestones]
+        return lambda step: schedule.steps(step, cfg.lr, warmup, milestones, cfg.lr_gamma)
+    raise ValueError(f"lr_schedule={cfg.lr_schedule!r}: expected 'polynomial' or 'step'")
+
+
+class Run:
+    """The run folder: config.json, checkpoints, model.pt, evaluations."""
+
+    def __init__(self, cfg, world, backbone, objective, encoder, optimizer, scaler):
+        self.cfg, self.world, self.backbone, self.scaler = cfg, world, backbone, scaler
+        self.state = TrainingState(backbone, objective, optimizer, encoder)
+        self.folder = Path(cfg.output or ROOT / "work_dirs" / cfg.name)
+        if world.rank == 0:
+            writable_folder(self.folder)
+        parallel.barrier()
+
+    def begin(self) -> int:
+        """Start anew; earlier results stay where they are unless the config says `overwrite`."""
+        if (self.folder / "config.json").exists() and not self.cfg.overwrite:
+            raise ValueError(
+                f"{self.folder} holds a run; resume=True continues it, output=FOLDER starts another beside it, "
+                f"overwrite=True replaces it"
+            )
+        parallel.barrier()
+        if self.world.rank == 0:
+            for name in ("checkpoints", "tensorboard"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            for name in ("results.json", "metrics.jsonl", "model.pt"):
+                (self.folder / name).unlink(missing_ok=True)
+            config.save(self.cfg, self.folder / "config.json")
+        return 0
+
+    def resume(self) -> int:
+        """Load the newest checkpoint; returns its step."""
+        found = checkpoint.every(self.folder / "checkpoints")
+        if not found:
+            raise ValueError(f"resume=True: no checkpoint in {self.folder / 'checkpoints'}; start with resume=False")
+        path = found[-1]
+        state = checkpoint.read_state(path)
+        shards = [checkpoint.read_tensors(path / f"rank_{rank}.safetensors") for rank in range(state["ranks"])]
+        self.state.load(checkpoint.read_tensors(path / "shared.safetensors"), shards, f"checkpoint {path}")
+        self.scaler.load_state_dict(state["scaler"])
+        return state["step"]
+
+    def save(self, step: int, log: RunLog) -> None:
+        """A checkpoint from all ranks, and model.pt for the world outside."""
+        log.pause()
+        checkpoint.save(
+            self.folder / "checkpoints",
+            step,
+            self.state.shared() if self.world.rank == 0 else {},
+            self.state.sharded(),
+            {"config": self.cfg, "scaler": self.scaler.state_dict()},
+            self.world.rank,
+            self.world.size,
+            parallel.barrier,
+            self.cfg.keep_checkpoints,
+        )
+        if self.world.rank == 0:
+            with replacing(self.folder / "model.pt") as beside:
+                torch.save({name: tensor.cpu() for name, tensor in self.backbone.state_dict().items()}, beside)
+        log.resume()
+
+    def evaluate(self, bins: dict[str, PairBin], step: int, log: RunLog) -> dict[str, dict[str, float]]:
+        """Every verification set, on rank 0 (the others wait); a table on screen, scalars for TensorBoard."""
+        log.pause()
+        results = {}
+        if self.world.rank == 0 and bins:
+            embed = Embedder(self.backbone, self.world.device)
+            results = {name: verify(embed, pairs) for name, pairs in bins.items()}
+            log.say(f"step {step}\n{results_table(results)}")
+            log.scalars(step, {f"val/{n}/{metric}": v for n, r in results.items() for metric, v in r.items()})
+        parallel.barrier()
+        log.resume()
+        return results
+
+
+class Means:
+    """Running means of the losses between two lines of the log; kept on the device until they are read."""
+
+    def __init__(self):
+        self.sums, self.count = None, 0
+
+    def add(self, losses) -> None:
+        values = torch.stack([losses.classification, losses.contrastive, losses.hq_share, losses.lq_pairs]).double()
+        self.sums = values if self.sums is None else self.sums + values
+        self.count += 1
+
+    def take(self, step: int) -> dict[str, float]:
+        means = (self.sums / self.count).tolist()
+        self.sums, self.count = None, 0
+        if not all(map(math.isfinite, means)):
+            raise ValueError(
+                f"the loss is {means[0]:.3g} + {means[1]:.3g} at step {step}: lower lr, or train without fp16"
+            )
+        return dict(zip(("loss_classification", "loss_contrastive", "hq_samples", "lq_pairs"), means, strict=True))
+
+
+def describe(cfg, source, bins, world, pairs, steps_per_epoch, last_step) -> str:
+    """What is about to run, in three lines."""
+    method = f"loss {cfg.loss}, threshold {cfg.quality_threshold}, pool {cfg.pool}, views {' + '.join(cfg.views)}"
+    precision = f"autocast {cfg.amp_dtype}" if cfg.fp16 and world.device.type == "cuda" else "float32"
+    return (
+        f"data    {source.name}: {len(source)} images of {source.num_classes} identities; "
+        f"evaluation {', '.join(bins) or 'none'}\n"
+        f"model   {cfg.network}, {cfg.embedding_size}-d; {method}\n"
+        f"run     {last_step} steps of {pairs} images, {steps_per_epoch} an epoch, on "
+        f"{world.size} x {world.device.type}, {precision}"
+    )
+
+
+def farewell(folder: Path, results: dict, cfg) -> str:
+    """Where everything is and what to do next."""
+    shown = os.path.relpath(folder)
+    return "\n".join(
+        [
+            results_table(results) if results else "nothing was evaluated: val_targets names the .bin sets",
+            f"model       {shown}/model.pt",
+            f"results     {shown}/results.json",
+            f"log         {shown}/metrics.jsonl, tensorboard --logdir {shown}/tensorboard",
+            f"checkpoint  {shown}/checkpoints",
+            "next        ./run.sh configs/celeba_small.py rec=FOLDER     train on your own faces (docs/data.md)"
+            if cfg.name == "demo"
+            else f"next        ./run.sh eval {shown}/model.pt --data FOLDER --target lfw",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main(sys.argv[1:])
