@@ -1,0 +1,75 @@
+"""Evaluate a model on verification sets.
+
+python -m eval work_dirs/demo/model.pt --data data/demo --target demo demo_lq
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from eval.bins import load_bin
+from eval.embed import Embedder
+from eval.table import results_table, write_results
+from eval.verification import find_bins, verify
+from recognition.backbones import get_backbone
+from utils import parallel
+from utils.checkpoint import load_backbone
+from utils.cli import user_errors
+
+
+def main(words: list[str]) -> None:
+    """Load the model, run the targets that are there, print the table and write results.json."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path, help="model.pt of a run, or of arcface_torch")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the .bin files")
+    parser.add_argument("--target", nargs="+", required=True, help="names: lfw means DATA/lfw.bin")
+    parser.add_argument("--network", help="network of the model; default: the config.json beside it")
+    parser.add_argument("--embedding-size", type=int, help="likewise")
+    parser.add_argument("--channels", choices=("rgb", "bgr"), default="rgb", help="order the model was trained with")
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
+    parser.add_argument("--output", type=Path, help="default: results.json beside the model")
+    options = parser.parse_args(words)
+
+    found, missing = find_bins(options.data, options.target)
+    if not found:
+        raise ValueError(f"none of {', '.join(missing)} is in {options.data}; expected {missing[0]}.bin there")
+    for name in missing:
+        print(f"skipped {name}: no {name}.bin in {options.data}")
+    network, embedding_size = _network(options)
+    backbone = get_backbone(network, embedding_size)
+    load_backbone(backbone, options.model)
+    embed = Embedder(backbone, parallel.choose_device(options.device), options.channels, batch_size=options.batch_size)
+    results = {}
+    for name, path in found.items():
+        results[name] = verify(embed, load_bin(path))
+        print(results_table({name: results[name]}) if len(found) == 1 else f"{name}: done", flush=True)
+    if len(found) > 1:
+        print(results_table(results))
+    output = options.output or options.model.with_name("results.json")
+    write_results(output, str(options.model), results)
+    print(f"results  {output}")
+
+
+def _network(options: argparse.Namespace) -> tuple[str, int]:
+    """Name and width of the model's network: from the options, else from the run's config.json."""
+    network, size, path = options.network, options.embedding_size, options.model.with_name("config.json")
+    if network is None or size is None:
+        try:
+            config = json.loads(path.read_text())
+            network, size = network or config["network"], size or config["embedding_size"]
+        except (OSError, ValueError, KeyError):
+            network, size = network, size or 512
+    if network is None:
+        raise ValueError(
+            f"no config.json beside {options.model} says which network it is; add --network, for example r50"
+        )
+    return network, size
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main(sys.argv[1:])
