@@ -1,0 +1,202 @@
+"""Whole runs as a user starts them: through the launcher, on one and on several processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import faces
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMON = ["network=tiny", "embedding_size=32", "frequent=1", "num_workers=0", "lr=0.02"]
+QGFACE = [
+    "views=('original','augmented')",
+    "loss=adaface",
+    "quality_threshold=0.2",
+    "quality_ema=0.5",
+    "pool=proxy",
+    "quality_std=1",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("faces")
+    faces.write_records(root)
+    faces.write_pairs(root / "pairs.bin")
+    (root / "run.py").write_text("from easydict import EasyDict as edict\n\nconfig = edict()\n")
+    return root
+
+
+def command(data: Path, *words: str, processes: int = 1) -> list[str]:
+    start = [sys.executable, "-m", "utils.launch", "--standalone", "--nproc-per-node", str(processes)]
+    return [*start, str(ROOT / "train.py"), str(data / "run.py"), f"rec={data}", *COMMON, *words]
+
+
+def environment() -> dict:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def train(data: Path, *words: str, processes: int = 1) -> subprocess.CompletedProcess:
+    arguments = command(data, *words, processes=processes)
+    return subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=120)
+
+
+def lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(folder: Path) -> torch.Tensor:
+    return torch.tensor([[line["loss_classification"], line["loss_contrastive"]] for line in lines(folder)])
+
+
+def test_twenty_steps_are_the_same_on_one_and_two_processes(data, tmp_path):
+    for processes in (1, 2):
+        words = [*QGFACE, "total_batch_size=9", "max_step=20", f"output={tmp_path / str(processes)}"]
+        done = train(data, *words, "val_targets=['pairs']", processes=processes)
+        assert done.returncode == 0, done.stderr
+    alone, together = losses(tmp_path / "1"), losses(tmp_path / "2")
+    assert len(alone) == 20 and (alone[5:, 1] > 0).any()
+    torch.testing.assert_close(alone, together, rtol=2e-4, atol=2e-4)
+    results = json.loads((tmp_path / "1" / "results.json").read_text())
+    assert 0 <= results["targets"]["pairs"]["accuracy"] <= 1
+    model = torch.load(tmp_path / "1" / "model.pt", weights_only=True)
+    other = torch.load(tmp_path / "2" / "model.pt", weights_only=True)
+    torch.testing.assert_close(model, other, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("resumed_on", [1, 2])
+def test_a_resumed_run_ends_as_the_uninterrupted_one(data, tmp_path, resumed_on):
+    words = [*QGFACE, "total_batch_size=12", "num_epoch=3"]
+    assert train(data, *words, f"output={tmp_path / 'whole'}").returncode == 0
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    newest = max((tmp_path / "cut" / "checkpoints").iterdir())
+    shutil.rmtree(newest)
+    (tmp_path / "cut" / "model.pt").unlink()
+    done = train(data, *words, f"output={tmp_path / 'cut'}", "resume=True", processes=resumed_on)
+    assert done.returncode == 0, done.stderr
+    whole, cut = lines(tmp_path / "whole"), lines(tmp_path / "cut")
+    assert [line["step"] for line in whole] == [line["step"] for line in cut] == list(range(1, 22))
+    exact = resumed_on == 1
+    models = [torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("whole", "cut")]
+    torch.testing.assert_close(*models, rtol=0 if exact else 2e-3, atol=0 if exact else 2e-4)
+    tolerance = 0 if exact else 2e-4
+    torch.testing.assert_close(losses(tmp_path / "whole"), losses(tmp_path / "cut"), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pool=momentum", *QGFACE[:4], "quality_std=1"],
+        ["pool=batch", *QGFACE[:4], "quality_std=1", "gradient_acc=2", "optimizer=adamw"],
+        ["sample_rate=0.5", "fp16=True", "amp_dtype=bfloat16", "views=('augmented',)", "augment=adaface"],
+        ["lr_schedule=step", "lr_milestones=(1,)", "warmup_epoch=1", "dropout=0.2", "num_workers=2"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_other_ways_to_train(data, tmp_path, words):
+    done = train(data, *words, "batch_size=8", "num_epoch=2", f"output={tmp_path / 'run'}")
+    assert done.returncode == 0, done.stderr
+    totals = losses(tmp_path / "run").sum(1)
+    steps_per_epoch = 11 // (2 if "gradient_acc=2" in words else 1)  # a batch that fills no step is left out
+    assert len(totals) == 2 * steps_per_epoch and (totals > 0).all()
+
+
+def test_accumulated_batches_are_one_large_batch(data, tmp_path):
+    """Without statistics over the batch (CosFace), two batches of 6 give the gradient of one of 12."""
+    for words in (["batch_size=12"], ["batch_size=6", "gradient_acc=2"]):
+        words += ["max_step=4", "margin_list=(1,0,0.4)", f"output={tmp_path / words[0]}"]
+        assert train(data, *words).returncode == 0
+    torch.testing.assert_close(losses(tmp_path / "batch_size=12"), losses(tmp_path / "batch_size=6"))
+
+
+MISTAKES = {
+    "unknown key": (["btach_size=4"], "did you mean 'batch_size'"),
+    "other data than stated": (["num_classes=12"], "num_classes=12 in the config, but"),
+    "no data": (["rec=/nowhere"], "data /nowhere does not exist"),
+    "no GPU": (["device=cuda"], "use device=cpu"),
+    "no network": (["network=r51"], "did you mean 'r50'"),
+    "batch too large": (["batch_size=1000"], "larger than the data set of 88 images"),
+    "contrast on one view": (["pool=proxy"], "needs ('original', 'augmented')"),
+    "not a folder": (["output=/dev/null/run"], "cannot be written"),
+    "nothing to resume": (["resume=True"], "no checkpoint in"),
+    "augmentation option": (["augment_options={'crop_aera': (0.5, 1)}"], "crop_area"),
+    "not a model": (["pretrained={data}/train.rec"], "is not a PyTorch state dict"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(data, tmp_path, name):
+    words, message = MISTAKES[name]
+    words = [word.format(data=data) if "{data}" in word else word for word in words]
+    done = train(data, f"output={tmp_path / 'run'}", "batch_size=8", "max_step=2", *words)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.strip().startswith("error: ") and "\n" not in done.stderr.strip()
+    assert not (tmp_path / "run" / "results.json").exists()
+
+
+def test_two_processes_say_an_error_once(data, tmp_path):
+    done = train(data, "network=r51", f"output={tmp_path}", processes=2)
+    assert (done.returncode, done.stderr.count("error:")) == (2, 1), done.stderr
+
+
+def test_earlier_results_are_left_alone(data, tmp_path):
+    words = ["batch_size=8", "max_step=2", f"output={tmp_path / 'run'}"]
+    assert train(data, *words).returncode == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    for extra, message in (
+        ([], "holds a run"),
+        (["overwrite=True", "rec=/nowhere"], "does not exist"),
+        (["overwrite=True", "network=r51"], "did you mean"),
+        (["resume=True", "network=mbf"], "of another network"),
+        (["resume=True", "embedding_size=16"], "of another network"),
+    ):
+        done = train(data, *words, *extra)
+        assert done.returncode == 2 and message in done.stderr, done.stderr
+        assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+    assert train(data, *words, "overwrite=True").returncode == 0
+
+
+def test_a_cut_image_stops_the_run_with_its_key(data, tmp_path):
+    root = tmp_path / "cut"
+    shutil.copytree(data, root)
+    content = bytearray((root / "train.rec").read_bytes())
+    offset = int((root / "train.idx").read_text().split("\n")[5].split("\t")[1])
+    end = content.index(b"\xff\xd9", offset)
+    content[end : end + 2] = b"\0\0"
+    (root / "train.rec").write_bytes(content)
+    for workers in (0, 1):
+        done = train(root, "batch_size=8", "max_step=20", f"num_workers={workers}", f"output={tmp_path / 'run'}")
+        assert done.returncode == 2
+        assert "train.rec: key 5" in done.stderr and "it is cut" in done.stderr and "Traceback" not in done.stderr
+        shutil.rmtree(tmp_path / "run")
+
+
+def children_of(folder: Path) -> list[str]:
+    found = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, text=True)
+    return found.stdout.split()
+
+
+def test_ctrl_c_leaves_no_process_behind(data, tmp_path):
+    words = ["batch_size=8", "num_epoch=1000", "num_workers=1", f"output={tmp_path / 'run'}"]
+    process = subprocess.Popen(
+        command(data, *words, processes=2), env=environment(), start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.time() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.time() < deadline:
+        time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in stderr, stderr
+    deadline = time.time() + 10
+    while children_of(tmp_path) and time.time() < deadline:
+        time.sleep(0.2)
+    assert not children_of(tmp_path)
