@@ -9,10 +9,9 @@ from easydict import EasyDict as edict
 config = edict()
 
 # --- data
-config.rec = (
-    "synthetic"  # folder with train.rec/train.idx/property, a .rec file, or a folder of one folder per identity;
-)
-#                           "synthetic": the demo faces, drawn at first use
+# rec: a folder with train.rec, train.idx and property; a .rec file; a folder of one folder of images per identity; or
+# "synthetic": the demo faces, drawn at first use
+config.rec = "synthetic"
 config.num_classes = None  # comes from the data; a number here is checked against it
 config.num_image = None  # likewise
 config.num_workers = 2  # loader processes per rank; 0: decode in the training process
@@ -44,7 +43,7 @@ config.lr_power = 1.0  # of the polynomial
 config.lr_milestones = ()  # epochs after which "step" multiplies by lr_gamma
 config.lr_gamma = 0.1
 config.clip_grad_norm = 5.0  # of the backbone's gradient, 0: no clipping
-config.gradient_acc = 1  # batches per optimizer step; their losses are averaged
+config.gradient_acc = 1  # batches per optimizer step; averaged; at an epoch's end, those that fill no step are left out
 config.fp16 = False  # autocast on GPUs; a CPU trains in float32 all the same
 config.amp_dtype = "float16"  # "float16" (with loss scaling) or "bfloat16"
 config.device = "auto"  # "auto", "cuda", "cpu"
@@ -86,6 +85,7 @@ config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the
 
 # Types of the keys that may be None, and of those that take more than their default shows.
 types = {
+    "augment_options": (dict,),
     "num_classes": (int, type(None)),
     "num_image": (int, type(None)),
     "pretrained": (str, type(None)),
@@ -100,7 +100,7 @@ types = {
 # Keys of arcface_torch without a meaning here. A list: only these values are accepted, others would silently change the
 # experiment. None: any value, because nothing that is trained depends on it.
 arcface_only = {
-    "dali": [False],
+    "dali": None,  # the same faces through another decoder
     "dali_aug": [False],
     "interclass_filtering_threshold": [0],
     "using_wandb": [False],

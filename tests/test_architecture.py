@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted(p for folder in ("recognition", "eval", "utils", "tools", "configs") for p in (ROOT / folder).rglob("*.py"))
+FILES = sorted(
+    p for folder in ("recognition", "eval", "utils", "tools", "configs") for p in (ROOT / folder).rglob("*.py")
+)
 ENTRY_POINTS = {"eval/__main__.py"}
 # what starts or ends a process has to read its environment or arguments
 PROCESS = {"utils/launch.py", "utils/environment.py", "utils/cli.py", "utils/parallel.py"}

@@ -31,7 +31,7 @@ config.batch_size = 512
 config.lr = 0.4
 config.verbose = 10000
 config.frequent = 10
-config.dali = False
+config.dali = True
 config.gradient_acc = 1
 config.seed = 2048
 config.num_workers = 2
@@ -82,7 +82,7 @@ def test_words_win_over_the_file_and_the_file_over_base():
         ("batch_size=True", "expected int, got bool"),
         ("num_epoch=None", "expected int, got NoneType"),
         ("margin_list=0.5", "expected tuple, got float"),
-        ("dali=True", "not supported here; expected False"),
+        ("dali_aug=True", "not supported here; expected False"),
         ("interclass_filtering_threshold=0.4", "not supported"),
         ("lr", "expected key=value"),
     ],
@@ -95,7 +95,11 @@ def test_mistakes_name_key_value_and_remedy(word, message):
 def test_files_that_are_no_configs(tmp_path):
     with pytest.raises(ValueError, match="did you mean demo"):
         config.load("demmo", [], CONFIGS)
-    for text, message in (("x = 1", "defines `config"), ("config = {", "does not run: SyntaxError"), ("1/0", "ZeroDiv")):
+    for text, message in (
+        ("x = 1", "defines `config"),
+        ("config = {", "does not run: SyntaxError"),
+        ("1/0", "ZeroDiv"),
+    ):
         (tmp_path / "bad.py").write_text(text)
         with pytest.raises(ValueError, match=message):
             config.load(str(tmp_path / "bad.py"), [], CONFIGS)
