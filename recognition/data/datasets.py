@@ -4,6 +4,7 @@ A source has `num_classes`, `side` (pixels), `name`, a length, `source[i] -> (en
 which names a sample in messages. Sources can be pickled and read from any number of processes.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ class RecordSource:
             self[index]
 
     def _header_range(self, label: np.ndarray) -> tuple[int, int]:
-        first, end = int(label[0]), int(label[1])
+        first, end = (int(key) if np.isfinite(key) else -1 for key in label)
         if not 1 < first <= end or first - 1 > len(self.records) or end - first > len(self.records):
             raise RecordError(
                 f"{self.name}: header states identities at keys [{first}, {end}), "
@@ -157,7 +158,8 @@ def _read_property(path: Path) -> tuple[int | None, int]:
     """Number of classes and side from `classes,height,width`; (None, 112) without the file."""
     if not path.exists():
         return None, 112
-    fields = path.read_text(errors="replace").strip().split(",")
-    if len(fields) != 3 or not all(field.strip().isdigit() for field in fields) or fields[1] != fields[2]:
-        raise RecordError(f"{path}: expected 'classes,height,width' with height = width, got {','.join(fields)[:60]!r}")
-    return int(fields[0]), int(fields[1])
+    text = path.read_text(errors="replace").strip()
+    fields = re.fullmatch(r"([1-9][0-9]{0,8}) *, *([1-9][0-9]{0,3}) *, *\2", text)
+    if not fields:
+        raise RecordError(f"{path}: expected 'classes,height,width' with height = width, got {text[:60]!r}")
+    return int(fields[1]), int(fields[2])

@@ -7,7 +7,9 @@ label, id, id2` (uint32, float32, uint64, uint64), then `flag` float32 labels wh
 index is text, `key<TAB>offset` per record.
 """
 
+import contextlib
 import mmap
+import numbers
 import os
 import struct
 from pathlib import Path
@@ -38,7 +40,7 @@ class Header(NamedTuple):
 
 def pack(header: Header, payload: bytes) -> bytes:
     """Header and payload as one record; a label vector sets the flag to its length, as mxnet's `recordio.pack` does."""
-    if isinstance(header.label, (int, float)):
+    if isinstance(header.label, numbers.Number):  # numpy's scalars too
         return _HEADER.pack(0, header.label, header.id, header.id2) + payload
     label = np.asarray(header.label, dtype=np.float32)
     return _HEADER.pack(label.size, 0.0, header.id, header.id2) + label.tobytes() + payload
@@ -69,7 +71,8 @@ class RecordFile:
         idx: path of the index.
 
     Attributes:
-        keys: (n,) int64, as in the index.
+        keys: (n,) int64, ascending whatever the order of the index: InsightFace writes key 0 after the images, im2rec
+            shuffles.
 
     Raises:
         RecordError: a file is missing, empty or malformed, or the index points past the end of the records.
@@ -78,9 +81,11 @@ class RecordFile:
     def __init__(self, rec: str | Path, idx: str | Path):
         self.rec, self.idx = Path(rec), Path(idx)
         self.keys, self.offsets = _read_index(self.idx)
-        self._sorted = bool((np.diff(self.keys) > 0).all())
+        if (np.diff(self.keys) < 0).any():
+            order = np.argsort(self.keys, kind="stable")
+            self.keys, self.offsets = self.keys[order], self.offsets[order]
         self._open()
-        past = np.flatnonzero((self.offsets < 0) | (self.offsets + _PART.size > len(self._map)))
+        past = np.flatnonzero(self.offsets > len(self._map) - _PART.size)
         if len(past):
             raise RecordError(
                 f"{self.idx}: key {self.keys[past[0]]} points to byte {self.offsets[past[0]]}, but {self.rec} has "
@@ -110,9 +115,6 @@ class RecordFile:
         return self._position(key) is not None
 
     def _position(self, key: int) -> int | None:
-        if not self._sorted:
-            found = np.flatnonzero(self.keys == key)
-            return int(found[0]) if len(found) else None
         at = int(np.searchsorted(self.keys, key))
         return at if at < len(self.keys) and self.keys[at] == key else None
 
@@ -162,21 +164,19 @@ def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise RecordError(f"{path} is empty")
     if data[:4] == _MAGIC_BYTES:
         raise RecordError(f"{path} holds records, not an index: are .rec and .idx swapped?")
-    if data.translate(None, b"0123456789\t\n\r ."):
-        raise RecordError(f"{path}: line {_first_bad_line(data)}: expected key<TAB>offset")
-    try:
-        table = np.fromstring(data, dtype=np.int64, sep=" ")
-    except ValueError:
-        table = np.empty(0, np.int64)
-    if table.size != 2 * len(data.split(b"\n")) - 2 * (data.split(b"\n")[-1].strip() == b""):
-        raise RecordError(f"{path}: line {_first_bad_line(data)}: expected key<TAB>offset")
+    data = data.replace(b"\r\n", b"\n")
+    lines = data if data.endswith(b"\n") else data + b"\n"
+    well_formed = lines.translate(None, b"0123456789") == b"\t\n" * lines.count(b"\n")
+    table = np.fromstring(lines, dtype=np.int64, sep=" ") if well_formed else np.empty(0, np.int64)
+    if table.size != 2 * lines.count(b"\n"):
+        raise RecordError(f"{path}: line {_first_bad_line(lines)}: expected key<TAB>offset")
     return table[0::2].copy(), table[1::2].copy()
 
 
 def _first_bad_line(data: bytes) -> int:
     for number, line in enumerate(data.split(b"\n"), 1):
-        fields = line.split()
-        if len(fields) != 2 or not all(field.isdigit() and len(field) < 19 for field in fields):
+        fields = line.split(b"\t")
+        if len(fields) != 2 or not all(field.isdigit() for field in fields):
             return number
     return number
 
@@ -192,16 +192,14 @@ class RecordWriter:
         self._paths = Path(rec), Path(idx)
 
     def __enter__(self) -> "RecordWriter":
-        self._replacing = [replacing(path) for path in self._paths]
-        self._beside = [manager.__enter__() for manager in self._replacing]
-        self._rec, self._idx = self._beside[0].open("wb"), self._beside[1].open("w")
+        with contextlib.ExitStack() as stack:
+            rec, idx = (stack.enter_context(replacing(path)) for path in self._paths)
+            self._rec, self._idx = stack.enter_context(rec.open("wb")), stack.enter_context(idx.open("w"))
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception) -> None:
-        self._rec.close()
-        self._idx.close()
-        for manager in self._replacing:
-            manager.__exit__(*exception)
+        self._stack.__exit__(*exception)
 
     def write(self, key: int, record: bytes) -> None:
         """Append a record.
