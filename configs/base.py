@@ -97,6 +97,29 @@ types = {
     "queue_size": (int, type(None)),
 }
 
+# The values that make sense, where not every value of the type does.
+least = {
+    "num_classes": 1, "num_image": 1, "num_workers": 0, "seed": 0, "embedding_size": 1, "dropout": 0.0, "batch_size": 1,
+    "total_batch_size": 1, "lr": 0.0, "momentum": 0.0, "weight_decay": 0.0, "num_epoch": 1, "max_step": 1,
+    "lr_power": 0.0, "lr_gamma": 0.0, "clip_grad_norm": 0.0, "gradient_acc": 1, "keep_checkpoints": 1, "frequent": 1,
+    "verbose": 0, "scale": 0.0, "contrast_scale": 0.0, "contrast_weight": 0.0, "queue_size": 0, "quality_std": 0.0,
+}  # fmt: skip
+most = {"dropout": 1.0, "sample_rate": 1.0, "quality_threshold": 1.0, "quality_ema": 1.0, "encoder_momentum": 1.0}
+choices = {
+    "optimizer": ("sgd", "adamw"),
+    "lr_schedule": ("polynomial", "step"),
+    "amp_dtype": ("float16", "bfloat16"),
+    "device": ("auto", "cuda", "cpu"),
+    "augment": ("none", "adaface", "qgface"),
+    "loss": ("combined", "adaface"),
+    "margin_gradient": ("exact", "insightface"),
+    "pool": ("none", "batch", "momentum", "proxy"),
+    "queue_delta": ("broadface", "plain"),
+    "contrast_denominator": ("infonce", "negatives"),
+}
+# What the entries of a tuple or list are.
+entries = {"margin_list": float, "lr_milestones": int, "val_targets": str, "views": str}
+
 # Keys of arcface_torch without a meaning here. A list: only these values are accepted, others would silently change the
 # experiment. None: any value, because nothing that is trained depends on it.
 arcface_only = {

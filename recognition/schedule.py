@@ -11,6 +11,7 @@ def polynomial(step: int, base: float, warmup: int, total: int, power: float = 1
     """arcface_torch's schedule: linear warm-up over `warmup` steps, then base (1 - t)^power down to 0 at `total`; steps
     count from 0.
     """
+    warmup = max(warmup, 0)  # configs of arcface_torch have warmup_epoch=-1
     warm = _warm(step, warmup)
     return base * (warm if warm is not None else (1 - (step - warmup) / max(total - warmup, 1)) ** power)
 

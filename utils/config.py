@@ -7,7 +7,6 @@ be one of those keys and of that type.
 import ast
 import difflib
 import importlib.util
-import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -89,6 +88,22 @@ def _set(config: EasyDict, key: str, value: object, base: ModuleType, where: str
     default = base.config[key]
     types = base.types.get(key, (type(default),))
     config[key] = _convert(key, value, types, where)
+    if config[key] is not None:
+        _check(key, config[key], base, where)
+
+
+def _check(key: str, value: object, base: ModuleType, where: str) -> None:
+    """Refuse a value of the right type that makes no sense."""
+    if key in base.choices and value not in base.choices[key]:
+        near = difflib.get_close_matches(value, base.choices[key], 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"{key}={value!r} in {where}: {hint}expected one of {', '.join(map(repr, base.choices[key]))}")
+    if (key in base.least and not value >= base.least[key]) or (key in base.most and not 0 <= value <= base.most[key]):
+        highest = f" and at most {base.most[key]}" if key in base.most else ""
+        raise ValueError(f"{key}={value!r} in {where}: expected at least {base.least.get(key, 0)}{highest}")
+    if key in base.entries:
+        for entry in value:
+            _convert(f"{key}={value!r}: entry", entry, (base.entries[key],), where)
 
 
 def _convert(key: str, value: object, types: tuple[type, ...], where: str) -> object:
@@ -102,8 +117,3 @@ def _convert(key: str, value: object, types: tuple[type, ...], where: str) -> ob
             return kind(value)
     expected = " or ".join("None" if kind is type(None) else kind.__name__ for kind in types)
     raise ValueError(f"{key}={value!r} in {where}: expected {expected}, got {type(value).__name__}")
-
-
-def save(config: EasyDict, path: Path) -> None:
-    """Write the resolved config as JSON."""
-    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
