@@ -8,7 +8,6 @@
 import contextlib
 import math
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from torch import nn
 from eval.bins import PairBin, load_bin
 from eval.embed import Embedder
 from eval.table import results_table, write_results
-from eval.verification import find_bins, verify
+from eval.verification import check_bin, find_bins, verify
 from recognition import schedule
 from recognition.backbones import get_backbone
 from recognition.data.augment import Augment
@@ -35,10 +34,12 @@ from recognition.quality import NormStatistics
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel
 from utils.cli import user_errors
-from utils.files import replacing, writable_folder
+from utils.files import replacing
 from utils.log import RunLog
+from utils.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent
+SIDE = 112  # pixels of an aligned face
 DEMO = {"seed": 1, "identities": 120, "photos": 20, "test_identities": 60, "pairs": 1200}  # of rec="synthetic"
 
 
@@ -75,14 +76,14 @@ def main(words: list[str]) -> None:
         encoder = MomentumEncoder(backbone, cfg.encoder_momentum)
     optimizer = make_optimizer(cfg, backbone, objective)
     amp_dtype = getattr(torch, cfg.amp_dtype)
-    amp = cfg.fp16 and not (cpu and amp_dtype == torch.float16)
+    amp = cfg.fp16 and not cpu
     scaler = parallel.grad_scaler(world.device, amp and amp_dtype == torch.float16)
-    run = Run(cfg, world, backbone, objective, encoder, optimizer, scaler)
+    run = Run(cfg, world, TrainingState(backbone, objective, optimizer, encoder), scaler, pairs)
 
     # ----- run folder, resume
     start_step = run.resume() if cfg.resume else run.begin()
     network = parallel.data_parallel(backbone, world.device)
-    log = RunLog(run.folder, last_step, start_step, enabled=world.rank == 0)
+    log = RunLog(run.folder.path, last_step, start_step, enabled=world.rank == 0)
     log.say(describe(cfg, source, bins, world, pairs, steps_per_epoch, last_step))
 
     # ----- loop
@@ -97,6 +98,8 @@ def main(words: list[str]) -> None:
         torch.manual_seed(cfg.seed + 1_000_003 * step + world.rank)  # dropout depends on the step, not on the past
         network.train()
         # one optimisation step >>>
+        if encoder is not None:
+            encoder.follow(backbone)
         for micro in range(cfg.gradient_acc):
             batch = next(stream)
             images, labels = normalise(batch.images, world.device), batch.labels.to(world.device, non_blocking=True)
@@ -104,7 +107,7 @@ def main(words: list[str]) -> None:
             with network.no_sync() if waits else contextlib.nullcontext():
                 with torch.autocast(world.device.type, amp_dtype, enabled=amp):
                     h_pVD = network(images).unflatten(0, (len(labels), -1))
-                    key_h_pD = encoder.follow(backbone, images[:: len(cfg.views)]) if encoder is not None else None
+                    key_h_pD = encoder(images[:: len(cfg.views)]) if encoder is not None else None
                 losses = objective(h_pVD, labels, key_h_pD, pairs)
                 scaler.scale(losses.total / cfg.gradient_acc).backward()
             means.add(losses)
@@ -129,8 +132,9 @@ def main(words: list[str]) -> None:
     results = run.evaluate(bins, last_step, log)
     log.close()
     if world.rank == 0:
-        write_results(run.folder / "results.json", str(run.folder / "model.pt"), results)
-        print(farewell(run.folder, results, cfg))
+        if results:
+            write_results(run.folder / "results.json", run.folder / "model.pt", results)
+        print(farewell(run.folder.path, results, cfg))
     parallel.barrier()
     parallel.shutdown()
 
@@ -150,13 +154,17 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, P
                 f"{key}={cfg[key]} in the config, but {root} has {actual}; leave the key out or correct it"
             )
     cfg.num_classes, cfg.num_image = source.num_classes, len(source)
+    if source.side != SIDE:
+        raise ValueError(
+            f"{root} holds faces of {source.side} x {source.side} pixels; the networks take {SIDE} x {SIDE}"
+        )
     folder = Path(cfg.val_dir) if cfg.val_dir else (root if root.is_dir() else root.parent)
     found, missing = find_bins(folder, cfg.val_targets)
     if missing and parallel.rank() == 0:
         print(
             f"note: no {', '.join(missing)} in {folder}: not evaluated (val_dir=FOLDER says where the .bin files are)"
         )
-    return source, {name: load_bin(path) for name, path in found.items()} if parallel.rank() == 0 else {}
+    return source, {name: check_bin(load_bin(path)) for name, path in found.items()}
 
 
 def make_objective(cfg: EasyDict, num_classes: int) -> Objective:
@@ -183,9 +191,7 @@ def make_optimizer(cfg: EasyDict, backbone: nn.Module, objective: Objective) -> 
     parameters = [p for p in backbone.parameters() if p.requires_grad] + list(objective.parameters())
     if cfg.optimizer == "sgd":
         return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
-    if cfg.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, cfg.lr, weight_decay=cfg.weight_decay)
-    raise ValueError(f"optimizer={cfg.optimizer!r}: expected 'sgd' or 'adamw'")
+    return torch.optim.AdamW(parameters, cfg.lr, weight_decay=cfg.weight_decay)
 
 
 def make_schedule(cfg: EasyDict, steps_per_epoch: int):
@@ -195,37 +201,23 @@ def make_schedule(cfg: EasyDict, steps_per_epoch: int):
     warmup, total = cfg.warmup_epoch * steps_per_epoch, cfg.num_epoch * steps_per_epoch
     if cfg.lr_schedule == "polynomial":
         return lambda step: schedule.polynomial(step, cfg.lr, warmup, total, cfg.lr_power)
-    if cfg.lr_schedule == "step":
-        milestones = [epoch * steps_per_epoch for epoch in cfg.lr_milestones]
-        return lambda step: schedule.steps(step, cfg.lr, warmup, milestones, cfg.lr_gamma)
-    raise ValueError(f"lr_schedule={cfg.lr_schedule!r}: expected 'polynomial' or 'step'")
+    milestones = [epoch * steps_per_epoch for epoch in cfg.lr_milestones]
+    return lambda step: schedule.steps(step, cfg.lr, warmup, milestones, cfg.lr_gamma)
 
 
 class Run:
-    """The run folder: config.json, checkpoints, model.pt, evaluations."""
+    """What a run keeps in its folder: config.json, checkpoints, model.pt, evaluations."""
 
-    def __init__(self, cfg, world, backbone, objective, encoder, optimizer, scaler):
-        self.cfg, self.world, self.backbone, self.scaler = cfg, world, backbone, scaler
-        self.state = TrainingState(backbone, objective, optimizer, encoder)
-        self.folder = Path(cfg.output or ROOT / "work_dirs" / cfg.name)
-        if world.rank == 0:
-            writable_folder(self.folder)
-        parallel.barrier()
+    def __init__(self, cfg, world, state, scaler, pairs):
+        self.cfg, self.world, self.state, self.scaler = cfg, world, state, scaler
+        self.folder = RunFolder(Path(cfg.output or ROOT / "work_dirs" / cfg.name))
+        # a checkpoint continues only a run that has the same: its step number and its buffers would mean something else
+        same = ("gradient_acc", "num_image", "seed", "optimizer")
+        self.fixed = {"images a step": pairs, **{name: cfg[name] for name in same}}
 
     def begin(self) -> int:
         """Start anew; earlier results stay where they are unless the config says `overwrite`."""
-        if (self.folder / "config.json").exists() and not self.cfg.overwrite:
-            raise ValueError(
-                f"{self.folder} holds a run; resume=True continues it, output=FOLDER starts another beside it, "
-                f"overwrite=True replaces it"
-            )
-        parallel.barrier()
-        if self.world.rank == 0:
-            for name in ("checkpoints", "tensorboard"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-            for name in ("results.json", "metrics.jsonl", "model.pt"):
-                (self.folder / name).unlink(missing_ok=True)
-            config.save(self.cfg, self.folder / "config.json")
+        self.folder.begin(self.cfg, self.cfg.overwrite)
         return 0
 
     def resume(self) -> int:
@@ -235,9 +227,18 @@ class Run:
             raise ValueError(f"resume=True: no checkpoint in {self.folder / 'checkpoints'}; start with resume=False")
         path = found[-1]
         state = checkpoint.read_state(path)
+        for name, value in self.fixed.items():
+            if state["fixed"][name] != value:
+                hint = f"; total_batch_size={state['fixed'][name]} keeps it" if name == "images a step" else ""
+                raise ValueError(
+                    f"checkpoint {path} was made with {name} {state['fixed'][name]}, this run has {value}{hint}"
+                )
         shards = [checkpoint.read_tensors(path / f"rank_{rank}.safetensors") for rank in range(state["ranks"])]
         self.state.load(checkpoint.read_tensors(path / "shared.safetensors"), shards, f"checkpoint {path}")
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the checkpoint's machine needed none
+            self.scaler.load_state_dict(state["scaler"])
+        if self.world.rank == 0:
+            self.folder.write_config(self.cfg)
         return state["step"]
 
     def save(self, step: int, log: RunLog) -> None:
@@ -248,7 +249,7 @@ class Run:
             step,
             self.state.shared() if self.world.rank == 0 else {},
             self.state.sharded(),
-            {"config": self.cfg, "scaler": self.scaler.state_dict()},
+            {"config": self.cfg, "fixed": self.fixed, "scaler": self.scaler.state_dict()},
             self.world.rank,
             self.world.size,
             parallel.barrier,
@@ -256,19 +257,19 @@ class Run:
         )
         if self.world.rank == 0:
             with replacing(self.folder / "model.pt") as beside:
-                torch.save({name: tensor.cpu() for name, tensor in self.backbone.state_dict().items()}, beside)
+                torch.save({name: tensor.cpu() for name, tensor in self.state.backbone.state_dict().items()}, beside)
+            self.folder.keep()
         log.resume()
 
     def evaluate(self, bins: dict[str, PairBin], step: int, log: RunLog) -> dict[str, dict[str, float]]:
-        """Every verification set, on rank 0 (the others wait); a table on screen, scalars for TensorBoard."""
+        """Every verification set, its images shared out over the ranks; a table on screen, scalars for TensorBoard."""
         log.pause()
-        results = {}
-        if self.world.rank == 0 and bins:
-            embed = Embedder(self.backbone, self.world.device)
-            results = {name: verify(embed, pairs) for name, pairs in bins.items()}
+        parallel.share_buffers(self.state.backbone)
+        embed = Embedder(self.state.backbone, self.world.device)
+        results = {name: verify(embed, pairs) for name, pairs in bins.items()}
+        if results:
             log.say(f"step {step}\n{results_table(results)}")
             log.scalars(step, {f"val/{n}/{metric}": v for n, r in results.items() for metric, v in r.items()})
-        parallel.barrier()
         log.resume()
         return results
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from eval.bins import load_bin
 from eval.embed import Embedder
 from eval.table import results_table, write_results
-from eval.verification import find_bins, verify
+from eval.verification import check_bin, find_bins, verify
 from recognition.backbones import get_backbone
 from utils import parallel
 from utils.checkpoint import load_backbone
@@ -45,12 +45,12 @@ def main(words: list[str]) -> None:
     embed = Embedder(backbone, parallel.choose_device(options.device), options.channels, batch_size=options.batch_size)
     results = {}
     for name, path in found.items():
-        results[name] = verify(embed, load_bin(path))
+        results[name] = verify(embed, check_bin(load_bin(path)))
         print(results_table({name: results[name]}) if len(found) == 1 else f"{name}: done", flush=True)
     if len(found) > 1:
         print(results_table(results))
     output = options.output or options.model.with_name("results.json")
-    write_results(output, str(options.model), results)
+    write_results(output, options.model, results)
     print(f"results  {output}")
 
 

@@ -8,13 +8,13 @@ import numpy as np
 from eval.bins import BinError, PairBin
 from eval.embed import Embed, fit, flip_fusion
 from eval.metrics import fold_accuracies, tar_at_far
-from utils.jpeg import ImageError, decode
+from utils import jpeg, parallel
 
 CHUNK = 512  # images decoded at a time: 19 MB
 
 
 def verify(embed: Embed, pair_bin: PairBin, flip: bool = True, folds: int = 10) -> dict[str, float]:
-    """InsightFace's verification numbers of one set.
+    """InsightFace's verification numbers of one set; with several ranks each embeds its share of the images.
 
     Args:
         embed: (n, 112, 112, 3) uint8 RGB -> unit features u (n, D) and norms z (n,).
@@ -29,20 +29,14 @@ def verify(embed: Embed, pair_bin: PairBin, flip: bool = True, folds: int = 10) 
         BinError: an image cannot be decoded.
         ValueError: fewer pairs than folds, features that are not finite.
     """
-    features, norms = [], []
-    for start in range(0, len(pair_bin.jpegs), CHUNK):
-        images = _decoded(pair_bin, start)
-        u, z = flip_fusion(embed, images) if flip else embed(images)
-        features.append(u.numpy())
-        norms.append(z.numpy())
-    u = np.concatenate(features)
+    u, z = _features(embed, pair_bin, flip)
     dist = np.square(u[0::2].astype(np.float64) - u[1::2]).sum(axis=1)
     accuracy, threshold = fold_accuracies(dist, pair_bin.issame, folds)
     result = {
         "accuracy": float(accuracy.mean()),
         "accuracy_std": float(accuracy.std()),
         "threshold": float(threshold.mean()),
-        "xnorm": float(np.concatenate(norms).mean(dtype=np.float64)),
+        "xnorm": float(z.mean(dtype=np.float64)),
         "pairs": len(dist),
     }
     if 0 < pair_bin.issame.sum() < len(dist):
@@ -80,16 +74,50 @@ def find_bins(root: Path | str, targets: Sequence[str]) -> tuple[dict[str, Path]
     return found, missing
 
 
-def _decoded(pair_bin: PairBin, start: int) -> np.ndarray:
-    """(n, 112, 112, 3) uint8 RGB: the images from `start` on, at most CHUNK."""
-    jpegs = pair_bin.jpegs[start : start + CHUNK]
-    images = np.empty((len(jpegs), 112, 112, 3), np.uint8)
-    for offset, jpeg in enumerate(jpegs):
+def check_bin(pair_bin: PairBin, folds: int = 10) -> PairBin:
+    """Find what `verify` would stumble over, without decoding: before a training, not after its first epoch.
+
+    Raises:
+        BinError: fewer pairs than folds, or an image that is none or is cut.
+    """
+    if len(pair_bin.issame) < folds:
+        raise BinError(
+            f"{pair_bin.name}.bin has {len(pair_bin.issame)} pairs: expected at least one for each of {folds} folds"
+        )
+    for index, image in enumerate(pair_bin.jpegs):
         try:
-            images[offset] = fit(decode(jpeg))
-        except ImageError as error:
-            raise BinError(
-                f"{pair_bin.name}.bin: image {start + offset} of {len(pair_bin.jpegs)} cannot be used ({error}); "
-                "write the set again from whole images"
-            ) from None
+            jpeg.check(image)
+        except jpeg.ImageError as error:
+            raise _unusable(pair_bin, index, error) from None
+    return pair_bin
+
+
+def _unusable(pair_bin: PairBin, index: int, error: Exception) -> BinError:
+    return BinError(
+        f"{pair_bin.name}.bin: image {index} of {len(pair_bin.jpegs)} cannot be used ({error}); "
+        "write the set again from whole images"
+    )
+
+
+def _features(embed: Embed, pair_bin: PairBin, flip: bool) -> tuple[np.ndarray, np.ndarray]:
+    """u (2n, D) and z (2n,) of all images, alike on every rank."""
+    first, end = parallel.share(len(pair_bin.jpegs), parallel.rank(), parallel.world_size())
+    parts = []
+    for start in range(first, end, CHUNK):
+        images = _decoded(pair_bin, start, min(start + CHUNK, end))
+        u, z = flip_fusion(embed, images) if flip else embed(images)
+        parts.append((u.numpy(), z.numpy()))
+    u, z = zip(*(part for parts in parallel.objects(parts) for part in parts), strict=True)
+    return np.concatenate(u), np.concatenate(z)
+
+
+def _decoded(pair_bin: PairBin, start: int, end: int) -> np.ndarray:
+    """(end - start, 112, 112, 3) uint8 RGB."""
+    jpegs = pair_bin.jpegs[start:end]
+    images = np.empty((len(jpegs), 112, 112, 3), np.uint8)
+    for offset, encoded in enumerate(jpegs):
+        try:
+            images[offset] = fit(jpeg.decode(encoded))
+        except jpeg.ImageError as error:
+            raise _unusable(pair_bin, start + offset, error) from None
     return images

@@ -20,11 +20,15 @@ class MomentumEncoder(nn.Module):
         self.encoder = copy.deepcopy(backbone).requires_grad_(False)
 
     @torch.no_grad()
-    def follow(self, backbone: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        """Move towards `backbone`, then encode: (n, 3, S, S) images -> (n, D) features, without gradient.
+    def follow(self, backbone: nn.Module) -> None:
+        """Move towards `backbone`, once for each optimisation step."""
+        for slow, fast in zip(self.encoder.parameters(), backbone.parameters(), strict=True):
+            slow.lerp_(fast, 1 - self.m)
+
+    @torch.no_grad()
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(n, 3, S, S) images -> (n, D) features, without gradient.
 
         The normalisation statistics are this encoder's own, taken from the images it sees.
         """
-        for slow, fast in zip(self.encoder.parameters(), backbone.parameters(), strict=True):
-            slow.lerp_(fast, 1 - self.m)
         return self.encoder(images)

@@ -1,5 +1,7 @@
 """What the gloo processes of tests/gloo.py are asked to do; each function runs alike on 1 and on N ranks."""
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -8,6 +10,7 @@ from recognition.objective import Objective, make_margin
 from recognition.pools import make_pool
 from recognition.quality import NormStatistics
 from utils import parallel
+from utils.run_folder import RunFolder
 
 
 def objective_steps(case: dict) -> list[dict]:
@@ -60,6 +63,23 @@ def gather_and_sum() -> dict:
         "grad": x.grad,
         "labels": parallel.gather_rows(torch.arange(start, stop), 5),
     }
+
+
+def open_folders(paths: list[str]) -> str:
+    """What opening this rank's folder says."""
+    try:
+        RunFolder(Path(paths[parallel.rank()]))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def shared_buffers() -> list[float]:
+    """The running mean of BatchNorm after evaluation statistics were shared."""
+    norm = nn.BatchNorm1d(1)
+    norm(torch.tensor([[1.0], [3.0]]) * (parallel.rank() + 1))
+    parallel.share_buffers(norm)
+    return norm.running_mean.tolist()
 
 
 def ddp_gradient() -> torch.Tensor:

@@ -36,7 +36,7 @@ def data(tmp_path_factory):
 
 
 def command(data: Path, *words: str, processes: int = 1) -> list[str]:
-    start = [sys.executable, "-m", "utils.launch", "--standalone", "--nproc-per-node", str(processes)]
+    start = [sys.executable, str(ROOT / "utils" / "launch.py"), "--standalone", "--nproc-per-node", str(processes)]
     return [*start, str(ROOT / "train.py"), str(data / "run.py"), f"rec={data}", *COMMON, *words]
 
 
@@ -65,8 +65,8 @@ def test_twenty_steps_are_the_same_on_one_and_two_processes(data, tmp_path):
     alone, together = losses(tmp_path / "1"), losses(tmp_path / "2")
     assert len(alone) == 20 and (alone[5:, 1] > 0).any()
     torch.testing.assert_close(alone, together, rtol=2e-4, atol=2e-4)
-    results = json.loads((tmp_path / "1" / "results.json").read_text())
-    assert 0 <= results["targets"]["pairs"]["accuracy"] <= 1
+    alone, together = (json.loads((tmp_path / n / "results.json").read_text())["targets"]["pairs"] for n in "12")
+    assert 0 <= alone["accuracy"] <= 1 and together == pytest.approx(alone, abs=0.08)
     model = torch.load(tmp_path / "1" / "model.pt", weights_only=True)
     other = torch.load(tmp_path / "2" / "model.pt", weights_only=True)
     torch.testing.assert_close(model, other, rtol=2e-3, atol=2e-4)
@@ -153,11 +153,13 @@ def test_earlier_results_are_left_alone(data, tmp_path):
     assert train(data, *words).returncode == 0
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
     for extra, message in (
-        ([], "holds a run"),
+        ([], "of a run; resume=True continues it"),
         (["overwrite=True", "rec=/nowhere"], "does not exist"),
         (["overwrite=True", "network=r51"], "did you mean"),
         (["resume=True", "network=mbf"], "of another network"),
         (["resume=True", "embedding_size=16"], "of another network"),
+        (["resume=True", "batch_size=4"], "total_batch_size=8 keeps it"),
+        (["resume=True", "optimizer=adamw"], "was made with optimizer sgd, this run has adamw"),
     ):
         done = train(data, *words, *extra)
         assert done.returncode == 2 and message in done.stderr, done.stderr
@@ -178,6 +180,59 @@ def test_a_cut_image_stops_the_run_with_its_key(data, tmp_path):
         assert done.returncode == 2
         assert "train.rec: key 5" in done.stderr and "it is cut" in done.stderr and "Traceback" not in done.stderr
         shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_that_fails_before_its_first_checkpoint_gives_the_old_results_back(data, tmp_path, processes):
+    words = ["batch_size=4", "max_step=2", f"output={tmp_path / 'run'}"]
+    assert train(data, *words, "val_targets=['pairs']").returncode == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    broken = tmp_path / "broken"
+    shutil.copytree(data, broken)
+    content = (broken / "train.rec").read_bytes()  # every image is cut, but for the first and the last
+    whole = content.index(b"\xff\xd9") + 2, content.rindex(b"\xff\xd8")
+    middle = content[whole[0] : whole[1]].replace(b"\xff\xd9", b"\0\0")
+    (broken / "train.rec").write_bytes(content[: whole[0]] + middle + content[whole[1] :])
+    done = train(broken, *words, "overwrite=True", processes=processes)
+    assert done.returncode == 2 and "it is cut" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr and done.stderr.count("error:") == 1, done.stderr
+    assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
+
+
+def test_a_resumed_run_forgets_a_torn_line_and_writes_its_config_again(data, tmp_path):
+    words = ["batch_size=8", f"output={tmp_path / 'run'}"]
+    assert train(data, *words, "num_epoch=1").returncode == 0
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "ep')
+    done = train(data, *words, "num_epoch=2", "resume=True")
+    assert done.returncode == 0, done.stderr
+    assert [line["step"] for line in lines(tmp_path / "run")] == list(range(1, 23))
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["num_epoch"] == 2
+
+
+def test_a_verification_set_is_checked_before_the_training(data, tmp_path):
+    root = tmp_path / "faces"
+    shutil.copytree(data, root)
+    whole = (root / "pairs.bin").read_bytes()
+    cut = whole.replace(b"\xff\xd9", b"\0\0", 1)
+    for content, message in ((cut, "pairs.bin: image 0 of 80 cannot be used"), (whole[:-9], "pairs.bin is no verif")):
+        (root / "pairs.bin").write_bytes(content)
+        done = train(root, "batch_size=8", "val_targets=['pairs']", f"output={tmp_path / 'run'}", processes=2)
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+        assert not (tmp_path / "run").exists()
+    faces.write_pairs(root / "pairs.bin", pairs=6)
+    done = train(root, "batch_size=8", "val_targets=['pairs']", f"output={tmp_path / 'run'}")
+    assert done.returncode == 2 and "pairs.bin has 6 pairs: expected at least one for each of 10 folds" in done.stderr
+
+
+def test_a_process_that_dies_is_named(data, tmp_path):
+    (tmp_path / "dies.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    start = [sys.executable, str(ROOT / "utils" / "launch.py"), "--standalone", "--nproc-per-node", "1"]
+    done = subprocess.run([*start, str(tmp_path / "dies.py")], env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: process 0 ended with signal SIGKILL; the others were stopped\n",
+    )
 
 
 def children_of(folder: Path) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -15,11 +16,16 @@ def user_errors() -> Iterator[None]:
     A process that utils/launch.py started hands the line to it, so that several ranks with the same trouble say it
     once.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # tidy up as after Ctrl-C
     try:
         yield
     except (ValueError, OSError) as error:
         report(" ".join(str(error).split()))
         raise SystemExit(2) from None
+    except RuntimeError as error:
+        if "closed by peer" in str(error) or "reset by peer" in str(error):
+            time.sleep(10)  # another rank failed and says why; the launcher ends this one
+        raise
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

@@ -1,6 +1,6 @@
 """Start a script on every device: torchrun, with one line instead of a report where a process fails.
 
-    python -m utils.launch --standalone --nproc-per-node 2 train.py configs/demo.py
+    python utils/launch.py --standalone --nproc-per-node 2 train.py configs/demo.py
 
 The arguments are torchrun's. The exit code is that of the process that failed first; 130 after Ctrl-C, 143 after
 SIGTERM.
@@ -10,7 +10,7 @@ import logging
 import signal
 import sys
 
-from torch.distributed import run
+from torch.distributed import DistNetworkError, run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -24,10 +24,15 @@ def main(arguments: list[str]) -> int:
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         written = failure.error_file_data if isinstance(failure.error_file_data, dict) else {}
+        message = written.get("message", "<NONE>")
+        if message == "<NONE>":  # torch's word for a process that left none
+            message = f"process {rank} ended with {_reason(failure.exitcode)}; the others were stopped"
         if failure.exitcode != 130:
-            reason = f"process {rank} ended with {_reason(failure.exitcode)}; the others were stopped"
-            print(f"error: {written.get('message', reason)}", file=sys.stderr, flush=True)
+            print(f"error: {message}", file=sys.stderr, flush=True)
         return failure.exitcode if failure.exitcode > 0 else 1
+    except DistNetworkError as error:
+        print(f"error: the processes cannot meet: {str(error).splitlines()[0]}", file=sys.stderr, flush=True)
+        return 2
     except KeyboardInterrupt:
         return 130
     except SignalException as stop:

@@ -1,6 +1,7 @@
 """What a run writes while it trains: a progress bar, metrics.jsonl, TensorBoard."""
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -23,8 +24,7 @@ class RunLog:
         if not enabled:
             return
         path = folder / "metrics.jsonl"
-        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= start] if start else []
-        path.write_text("".join(line + "\n" for line in kept))
+        path.write_text("".join(_lines_until(path, start)))
         self.metrics = path.open("a", buffering=1)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
         self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, mininterval=1.0)
@@ -42,9 +42,10 @@ class RunLog:
         rate = self.clock_samples / (now - self.clock)
         self.clock, self.clock_samples = now, 0
         line = {"step": step, **values, "samples_per_s": rate}
+        line = {name: value if math.isfinite(value) else None for name, value in line.items()}  # JSON has no infinity
         self.metrics.write(json.dumps(line) + "\n")
         for name, value in line.items():
-            if name not in ("step", "epoch"):
+            if name not in ("step", "epoch") and value is not None:
                 self.board.add_scalar(f"train/{name}", value, step)
         self.bar.set_postfix_str(
             f"loss {line['loss_classification']:.3f}+{line['loss_contrastive']:.3f} lr {line['lr']:.4g} "
@@ -78,3 +79,15 @@ class RunLog:
             self.bar.close()
             self.board.close()
             self.metrics.close()
+
+
+def _lines_until(path: Path, start: int) -> list[str]:
+    """The lines of an earlier part of the run; one that was cut when it ended is left out."""
+    kept = []
+    for line in path.read_text().splitlines() if start and path.exists() else []:
+        try:
+            if json.loads(line)["step"] <= start:
+                kept.append(line + "\n")
+        except ValueError:
+            continue
+    return kept

@@ -4,6 +4,7 @@ Shapes: `b` rows of this rank, `B` rows of all ranks, in rank order.
 """
 
 import datetime
+import inspect
 import os
 from typing import NamedTuple
 
@@ -171,7 +172,9 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     if world_size() == 1:
         return module
     device_ids = [device.index] if device.type == "cuda" else None
-    wrapped = DistributedDataParallel(module, device_ids=device_ids, broadcast_buffers=False)
+    known = inspect.signature(DistributedDataParallel).parameters  # torch 2.13 renames the option
+    option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    wrapped = DistributedDataParallel(module, device_ids=device_ids, **{option: False})
     wrapped.register_comm_hook(None, _sum_hook)
     return wrapped
 
@@ -179,6 +182,14 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
 def _sum_hook(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return future.then(lambda done: done.value()[0])
+
+
+@torch.no_grad()
+def share_buffers(module: nn.Module) -> None:
+    """Give every rank rank 0's buffers (running statistics of BatchNorm): for evaluation, all must be one model."""
+    if world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
 
 
 def grad_scaler(device: torch.device, enabled: bool) -> torch.amp.GradScaler:

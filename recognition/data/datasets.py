@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recognition.data.recordio import RecordError, RecordFile, unpack
+from recognition.data.recordio import Header, RecordError, RecordFile, unpack
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 MAX_CLASSES = 1 << 24  # labels are stored as float32, which counts no further
@@ -62,6 +62,13 @@ class RecordSource:
             raise RecordError(
                 f"{self.name}: header states images from key 1 and identities at [{first}, {end}); the index lacks them"
             )
+        keys = self.records.keys[(self.records.keys >= 1) & (self.records.keys < end)]
+        if end <= MAX_CLASSES and not np.array_equal(keys, np.arange(1, end)):  # beyond, float32 rounds the header
+            wrong = np.flatnonzero(keys[: end - 1] != np.arange(1, end)[: len(keys)])
+            key = int(wrong[0]) + 1 if len(wrong) else len(keys) + 1
+            raise RecordError(
+                f"{self.name}: header states keys 1 to {end - 1}; the index lacks key {key}, or has one twice"
+            )
         return first, end
 
     def __len__(self) -> int:
@@ -76,19 +83,26 @@ class RecordSource:
         Raises:
             RecordError: damaged record, or a label that is not a class.
         """
+        header, payload = self._unpacked(index)
+        return payload, self._label(header, index)
+
+    def _unpacked(self, index: int, **limit: int) -> tuple[Header, bytes]:
         try:
-            header, payload = unpack(self.records.read(int(self.keys[index])))
+            return unpack(self.records.read(int(self.keys[index]), **limit))
         except RecordError as error:
             message = str(error)
             raise RecordError(message if self.name in message else f"{self.where(index)}: {message}") from None
+
+    def _label(self, header: Header, index: int) -> int:
         label = float(header.label if header.flag == 0 else header.label[0])
         if not (label.is_integer() and 0 <= label < self.num_classes):
             raise RecordError(f"{self.where(index)} has label {label:g}, expected a class in [0, {self.num_classes})")
-        return payload, int(label)
+        return int(label)
 
     def labels(self) -> np.ndarray:
         """(n,) int64 labels of all samples, read from their headers."""
-        return np.fromiter((self[index][1] for index in range(len(self))), np.int64, len(self))
+        headers = (self._unpacked(index, limit=1024)[0] for index in range(len(self)))
+        return np.fromiter(map(self._label, headers, range(len(self))), np.int64, len(self))
 
 
 class FolderSource:

@@ -148,6 +148,7 @@ class _ErrorsAsItems:
 def _start_worker(_: int) -> None:
     """A worker is one thread, and leaves Ctrl-C to its parent, which ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
 

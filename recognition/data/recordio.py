@@ -118,8 +118,8 @@ class RecordFile:
         at = int(np.searchsorted(self.keys, key))
         return at if at < len(self.keys) and self.keys[at] == key else None
 
-    def read(self, key: int) -> bytes:
-        """The whole record of a key.
+    def read(self, key: int, limit: int = MAX_LENGTH) -> bytes:
+        """The record of a key; of a longer one, its first `limit` bytes: enough for the labels, without the image.
 
         Raises:
             RecordError: unknown key, or the bytes at its offset are no whole record.
@@ -129,14 +129,14 @@ class RecordFile:
             raise RecordError(f"{self.idx} has no key {key}")
         offset, parts = int(self.offsets[position]), []
         while True:
-            flag, payload, offset = self._part(key, offset)
+            flag, payload, offset = self._part(key, offset, limit)
             if (flag in (0, 1)) != (not parts):
                 raise RecordError(f"{self.rec}: key {key}: parts of the record are out of order")
             parts.append(payload)
-            if flag in (0, 3):
-                return payload if flag == 0 else _MAGIC_BYTES.join(parts)
+            if flag in (0, 3) or len(payload) == limit:
+                return payload if flag == 0 else _MAGIC_BYTES.join(parts)[:limit]
 
-    def _part(self, key: int, offset: int) -> tuple[int, bytes, int]:
+    def _part(self, key: int, offset: int, limit: int) -> tuple[int, bytes, int]:
         """Flag, payload and the offset of what follows."""
         start = offset + _PART.size
         if start > len(self._map):
@@ -152,7 +152,7 @@ class RecordFile:
                 f"{self.rec}: key {key} at byte {offset} announces {length} bytes, the file ends after "
                 f"{len(self._map) - start}: it is cut or damaged"
             )
-        return flag, self._map[start : start + length], start + (length + 3) // 4 * 4
+        return flag, self._map[start : start + min(length, limit)], start + (length + 3) // 4 * 4
 
 
 def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -36,6 +37,21 @@ def test_results_file(tmp_path):
     write_results(path, "other", {"own": OWN, "lfw": LFW})
     assert list(json.loads(path.read_text())["targets"]) == ["own", "lfw"]
     assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_targets_of_the_same_model_are_added(tmp_path):
+    path, model = tmp_path / "results.json", tmp_path / "model.pt"
+    model.write_text("weights")
+    write_results(path, model, {"lfw": LFW})
+    write_results(path, model, {"own": OWN})
+    assert list(json.loads(path.read_text())["targets"]) == ["lfw", "own"]
+    later = path.stat().st_mtime + 10
+    os.utime(model, (later, later))
+    write_results(path, model, {"own": OWN})
+    assert list(json.loads(path.read_text())["targets"]) == ["own"]
+    path.write_text("not json")
+    write_results(path, model, {"lfw": LFW})
+    assert list(json.loads(path.read_text())["targets"]) == ["lfw"]
 
 
 def test_earlier_results_survive_bad_ones(tmp_path):

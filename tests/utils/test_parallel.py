@@ -32,6 +32,10 @@ def test_data_parallel_sums_the_gradients_of_uneven_shares(world_size):
         torch.testing.assert_close(gradient, whole)
 
 
+def test_buffers_become_those_of_rank_0():
+    assert gloo.run(2, ranks.shared_buffers) == gloo.run(1, ranks.shared_buffers) * 2
+
+
 def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert parallel.choose_device("auto").type == "cpu"

@@ -145,6 +145,21 @@ def test_an_index_that_is_cut_between_lines(faces, lines):
     refused(lambda: open_source(faces), faces / "train.rec", "index")
 
 
+@pytest.mark.parametrize("change", ["gap", "twice"])
+def test_an_index_that_lacks_a_line_or_has_one_twice(faces, change):
+    lines = (faces / "train.idx").read_text().splitlines(keepends=True)
+    lines[5:6] = [] if change == "gap" else lines[5:6] * 2
+    (faces / "train.idx").write_text("".join(lines))
+    refused(lambda: open_source(faces), faces / "train.rec", f"lacks key {5 if change == 'gap' else 6}")
+
+
+def test_labels_are_read_without_the_images(tmp_path, monkeypatch):
+    write(tmp_path, {1: [2.0, 7.0], 2: 0, 3: 1}, "3,112,112")
+    source = RecordSource(tmp_path)
+    monkeypatch.setattr(RecordSource, "__getitem__", None)
+    assert source.labels().tolist() == [2, 0, 1]
+
+
 def test_a_record_too_short_for_its_header_is_named(tmp_path):
     write(tmp_path, {0: 0, 1: 0, 2: 0}, "1,112,112")
     records = RecordFile(tmp_path / "train.rec", tmp_path / "train.idx")

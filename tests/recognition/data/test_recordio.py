@@ -39,6 +39,7 @@ def test_round_trip(tmp_path, record):
     rec, idx = write(tmp_path, [b"before", record, b"after"])
     file = RecordFile(rec, idx)
     assert [file.read(key) for key in (2, 1, 0)] == [b"after", record, b"before"]
+    assert [file.read(1, limit) for limit in (1, 6, 30)] == [record[:1], record[:6], record[:30]]
     assert rec.stat().st_size % 4 == 0 and idx.read_text().startswith("0\t0\n1\t16\n2\t")
     assert len(file) == 3 and 2 in file and 3 not in file and -1 not in file
 

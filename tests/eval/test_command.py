@@ -1,0 +1,63 @@
+"""`python -m eval` as it is typed."""
+
+import json
+
+import pytest
+import torch
+
+from eval.__main__ import main
+from recognition.backbones import get_backbone
+from tests import faces
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder with a small model, and a verification set beside it."""
+    root = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
+    torch.save(get_backbone("tiny", 16).state_dict(), root / "model.pt")
+    (root / "config.json").write_text(json.dumps({"network": "tiny", "embedding_size": 16}))
+    faces.write_pairs(root / "pairs.bin")
+    faces.write_pairs(root / "more.bin", pairs=20)
+    return root
+
+
+def test_results_are_shown_and_written(run, capsys, tmp_path):
+    output = tmp_path / "results.json"
+    words = ["--data", str(run), "--target", "pairs", "lfw", "more", "--output", str(output)]
+    main([str(run / "model.pt"), *words])
+    shown = capsys.readouterr().out
+    assert "skipped lfw: no lfw.bin in" in shown and "accuracy" in shown
+    results = json.loads(output.read_text())
+    assert list(results["targets"]) == ["pairs", "more"] and results["model"] == str(run / "model.pt")
+    assert all(0 <= numbers["accuracy"] <= 1 for numbers in results["targets"].values())
+
+
+def test_the_channel_order_matters(run, tmp_path):
+    for channels in ("rgb", "bgr"):
+        words = ["--data", str(run), "--target", "pairs", "--channels", channels]
+        main([str(run / "model.pt"), *words, "--output", str(tmp_path / channels)])
+    rgb, bgr = (json.loads((tmp_path / channels).read_text())["targets"]["pairs"] for channels in ("rgb", "bgr"))
+    assert rgb["xnorm"] != pytest.approx(bgr["xnorm"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--target", "lfw"], "none of lfw is in .*; expected lfw.bin there"),
+        (["--target", "pairs", "--network", "r51"], "did you mean 'r50'"),
+        (["--target", "pairs", "--network", "mbf"], "is of another network"),
+        (["--target", "pairs", "--embedding-size", "32"], "is of another network"),
+        (["--target", "pairs", "--device", "cuda:7"], "expected 'auto', 'cpu' or 'cuda'"),
+    ],
+)
+def test_mistakes(run, words, message):
+    with pytest.raises(ValueError, match=message):
+        main([str(run / "model.pt"), "--data", str(run), *words])
+    assert not (run / "results.json").exists()
+
+
+def test_a_model_of_unknown_network_asks_for_it(run, tmp_path):
+    torch.save(get_backbone("tiny", 16).state_dict(), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="no config.json beside .*; add --network"):
+        main([str(tmp_path / "model.pt"), "--data", str(run), "--target", "pairs"])

@@ -1,0 +1,91 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import gloo, ranks
+from utils.run_folder import CONTENTS, RunFolder
+
+
+def fill(path, mark: str) -> None:
+    (path / "checkpoints" / "step_1").mkdir(parents=True)
+    (path / "checkpoints" / "step_1" / "state.json").write_text(mark)
+    for name in ("config.json", "metrics.jsonl", "results.json", "model.pt"):
+        (path / name).write_text(mark)
+
+
+def contents(path) -> dict[str, str]:
+    return {str(p.relative_to(path)): p.read_text() for p in path.rglob("*") if p.is_file()}
+
+
+@pytest.fixture
+def earlier(tmp_path):
+    fill(tmp_path, "old")
+    (tmp_path / "notes.txt").write_text("the user's own")
+    return contents(tmp_path)
+
+
+def test_a_new_run_starts_with_its_config(tmp_path):
+    RunFolder(tmp_path / "a" / "run").begin({"lr": 0.1}, overwrite=False)
+    assert [path.name for path in (tmp_path / "a" / "run").iterdir()] == ["config.json"]
+    assert json.loads((tmp_path / "a" / "run" / "config.json").read_text()) == {"lr": 0.1}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_any_earlier_result_stops_a_run_that_may_not_overwrite(tmp_path, name):
+    (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).write_text("old")
+    with pytest.raises(ValueError, match=f"holds {name} of a run; resume=True"):
+        RunFolder(tmp_path).begin({}, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_earlier_results_go_when_the_new_run_has_a_checkpoint(tmp_path, earlier):
+    folder = RunFolder(tmp_path)
+    folder.begin({}, overwrite=True)
+    assert not (tmp_path / "model.pt").exists()
+    (tmp_path / "model.pt").write_text("new")
+    folder.keep()
+    assert contents(tmp_path) == {"config.json": "{}\n", "model.pt": "new", "notes.txt": "the user's own"}
+
+
+def test_earlier_results_come_back_when_the_new_run_fails(tmp_path, earlier):
+    folder = RunFolder(tmp_path)
+    folder.begin({}, overwrite=True)
+    fill(tmp_path, "half")
+    folder.restore()
+    assert contents(tmp_path) == earlier
+    folder.restore()
+    assert contents(tmp_path) == earlier
+
+
+@pytest.mark.parametrize("moves", range(1, 12))
+def test_being_killed_while_files_move_loses_nothing(tmp_path, earlier, monkeypatch, moves):
+    """The process ends at the n-th rename of a start or of a restore; the next run finds the earlier results."""
+    rename, left = Path.rename, [moves]
+
+    def killed(path, target):
+        left[0] -= 1
+        if left[0] == 0:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            folder = RunFolder(tmp_path)
+            folder.begin({}, overwrite=True)
+            (tmp_path / "metrics.jsonl").write_text("new")
+            folder.restore()
+            raise AssertionError("fewer renames than expected")
+    with pytest.raises(ValueError, match="holds a run|holds config.json"):
+        RunFolder(tmp_path).begin({}, overwrite=False)
+    assert contents(tmp_path) == earlier
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_every_rank_must_see_the_same_folder(tmp_path, shared):
+    answers = gloo.run(2, ranks.open_folders, [str(tmp_path / "0"), str(tmp_path / ("0" if shared else "1"))])
+    if shared:
+        assert answers == ["", ""]
+    else:
+        assert all("is not there for process 1: several machines need a shared folder" in answer for answer in answers)

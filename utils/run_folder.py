@@ -1,0 +1,104 @@
+"""The folder of a run: what was in it before stays until the new run has something to put in its place."""
+
+import atexit
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+from utils import parallel
+from utils.files import replacing, writable_folder
+
+CONTENTS = ("config.json", "metrics.jsonl", "results.json", "model.pt", "checkpoints", "tensorboard")
+
+
+class RunFolder:
+    """`config.json`, `metrics.jsonl`, `results.json`, `model.pt`, `checkpoints/`, `tensorboard/`.
+
+    Rank 0 writes; every rank must see the same folder (on several machines: a shared file system).
+
+    Args:
+        path: the folder; made if it is not there.
+
+    Raises:
+        ValueError: it cannot be written, or another rank sees another folder.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        # `.moving` holds a part of the earlier contents, `.earlier` all of them
+        self._moving, self._earlier = self.path / ".moving", self.path / ".earlier"
+        if parallel.rank() == 0:
+            writable_folder(self.path)
+        token = self.path / f".{parallel.objects(uuid.uuid4().hex)[0]}"
+        if parallel.rank() == 0:
+            token.touch()
+        parallel.barrier()
+        blind = [rank for rank, sees in enumerate(parallel.objects(token.exists())) if not sees]
+        if parallel.rank() == 0:
+            token.unlink()
+        if blind:
+            raise ValueError(
+                f"output folder {self.path.resolve()} of process 0 is not there for process {blind[0]}: several "
+                f"machines need a shared folder; output=FOLDER names one"
+            )
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def begin(self, config: dict, overwrite: bool) -> None:
+        """Put earlier contents aside, if `overwrite` allows it, and write the resolved config.
+
+        They come back if the process ends before `keep`.
+
+        Raises:
+            ValueError: the folder holds results, and `overwrite` is False.
+        """
+        self.restore()
+        earlier = parallel.objects([name for name in CONTENTS if (self.path / name).exists()])[0]
+        if earlier and not overwrite:
+            raise ValueError(
+                f"{self.path} holds {', '.join(earlier)} of a run; resume=True continues it, output=FOLDER starts "
+                f"another beside it, overwrite=True replaces it"
+            )
+        if parallel.rank() == 0:
+            _move(earlier, self.path, self._moving)
+            if earlier:
+                self._moving.rename(self._earlier)
+            atexit.register(self.restore)
+            self.write_config(config)
+
+    def write_config(self, config: dict) -> None:
+        """`config.json`, whole or not at all."""
+        with replacing(self.path / "config.json") as beside:
+            beside.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+
+    def keep(self) -> None:
+        """The new run has a checkpoint: what was put aside goes (rank 0)."""
+        atexit.unregister(self.restore)
+        shutil.rmtree(self._earlier, ignore_errors=True)
+
+    def restore(self) -> None:
+        """A run that ended before its first checkpoint goes, and what it had put aside comes back.
+
+        May be stopped anywhere: the next call goes on.
+        """
+        if parallel.rank() != 0:
+            return
+        if self._earlier.exists():
+            for path in (self.path / name for name in CONTENTS):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            self._earlier.rename(self._moving)
+        if self._moving.exists():
+            _move([path.name for path in self._moving.iterdir()], self._moving, self.path)
+            self._moving.rmdir()
+
+
+def _move(names: list[str], source: Path, target: Path) -> None:
+    if names:
+        target.mkdir(exist_ok=True)
+    for name in names:
+        (source / name).rename(target / name)
