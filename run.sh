@@ -19,8 +19,8 @@ CONFIG is a file or a name in configs/; configs/base.py lists every key.
 
   NPROC=2 ./run.sh CONFIG                  two processes on this machine (gloo on a CPU, NCCL on GPUs)
   NNODES=2 NODE_RANK=0 MASTER_ADDR=host MASTER_PORT=29500 ./run.sh CONFIG
-                                           one of two machines; under Slurm (srun ./run.sh CONFIG, one task per node)
-                                           these come from Slurm
+                                           one of two machines, which see `output` on a shared disk; under Slurm
+                                           (srun ./run.sh CONFIG, one task per node) these come from Slurm
   OMP_NUM_THREADS=4 ./run.sh CONFIG        CPU threads of each process (else the cores are shared out)
 
 The packages of requirements.txt go into .venv, unless the active environment already has them.

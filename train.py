@@ -35,7 +35,7 @@ from recognition.state import TrainingState
 from utils import checkpoint, config, parallel
 from utils.cli import user_errors
 from utils.files import replacing
-from utils.log import RunLog
+from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent
@@ -272,27 +272,6 @@ class Run:
             log.scalars(step, {f"val/{n}/{metric}": v for n, r in results.items() for metric, v in r.items()})
         log.resume()
         return results
-
-
-class Means:
-    """Running means of the losses between two lines of the log; kept on the device until they are read."""
-
-    def __init__(self):
-        self.sums, self.count = None, 0
-
-    def add(self, losses) -> None:
-        values = torch.stack([losses.classification, losses.contrastive, losses.hq_share, losses.lq_pairs]).double()
-        self.sums = values if self.sums is None else self.sums + values
-        self.count += 1
-
-    def take(self, step: int) -> dict[str, float]:
-        means = (self.sums / self.count).tolist()
-        self.sums, self.count = None, 0
-        if not all(map(math.isfinite, means)):
-            raise ValueError(
-                f"the loss is {means[0]:.3g} + {means[1]:.3g} at step {step}: lower lr, or train without fp16"
-            )
-        return dict(zip(("loss_classification", "loss_contrastive", "hq_samples", "lq_pairs"), means, strict=True))
 
 
 def describe(cfg, source, bins, world, pairs, steps_per_epoch, last_step) -> str:

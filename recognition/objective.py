@@ -27,7 +27,9 @@ class Losses(NamedTuple):
     classification: torch.Tensor
     contrastive: torch.Tensor
     hq_share: torch.Tensor  # share of samples above the threshold
-    lq_pairs: torch.Tensor  # share of pairs with a sample that is not
+    lq_pairs: (
+        torch.Tensor
+    )  # share of pairs with a sample that is not; without a threshold, of pairs that are contrasted
 
 
 class Objective(nn.Module):
@@ -100,13 +102,9 @@ class Objective(nn.Module):
             key_u_PD = self._keys(u_PVD, key_h_pD, y_P)
             contrastive = self._contrast(u_PVD, key_u_PD, y_P, is_lq_P)
         total = classification + self.contrast_weight * contrastive
-        return Losses(
-            total,
-            classification.detach(),
-            contrastive.detach(),
-            is_hq_PV.float().mean(),
-            is_lq_P.float().mean(),
-        )
+        plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
+        lq_pairs = is_lq_P.float().mean() * (not plain)
+        return Losses(total, classification.detach(), contrastive.detach(), is_hq_PV.float().mean(), lq_pairs)
 
     def _classify(self, u_PVD, y_P, z_hat_PV, is_hq_PV) -> torch.Tensor:
         """Eq. 3 and 6-10: margin softmax of both views; samples gated out count as 0 and stay in the mean."""

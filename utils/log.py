@@ -5,6 +5,7 @@ import math
 import time
 from pathlib import Path
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -91,3 +92,24 @@ def _lines_until(path: Path, start: int) -> list[str]:
         except ValueError:
             continue
     return kept
+
+
+class Means:
+    """Running means of the losses between two lines of the log; kept on the device until they are read."""
+
+    def __init__(self):
+        self.sums, self.count = None, 0
+
+    def add(self, losses) -> None:
+        values = torch.stack([losses.classification, losses.contrastive, losses.hq_share, losses.lq_pairs]).double()
+        self.sums = values if self.sums is None else self.sums + values
+        self.count += 1
+
+    def take(self, step: int) -> dict[str, float]:
+        means = (self.sums / self.count).tolist()
+        self.sums, self.count = None, 0
+        if not all(map(math.isfinite, means)):
+            raise ValueError(
+                f"the loss is {means[0]:.3g} + {means[1]:.3g} at step {step}: lower lr, or train without fp16"
+            )
+        return dict(zip(("loss_classification", "loss_contrastive", "hq_samples", "lq_pairs"), means, strict=True))

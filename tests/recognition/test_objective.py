@@ -187,3 +187,13 @@ def test_bad_settings_are_named(change):
         make_margin("sphere", 0.4, (1, 0, 0))
     with pytest.raises(ValueError, match="three numbers"):
         make_margin("combined", 0.4, (1, 0))
+
+
+def test_the_share_of_low_quality_pairs():
+    for changes, expected in (
+        ({"pool": "none", "threshold": None}, 0),
+        ({"threshold": None}, 1),
+        ({"threshold": 1.0}, 1),
+    ):
+        report = gloo.run(1, ranks.objective_steps, make_case(**changes))[0]
+        assert [step["losses"][4] for step in report] == [expected] * T
