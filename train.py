@@ -68,6 +68,8 @@ def main(words: list[str]) -> None:
     if cfg.pretrained:
         checkpoint.load_backbone(backbone, Path(cfg.pretrained))
     if cfg.sync_bn and world.size > 1:
+        if cpu:
+            raise ValueError("sync_bn=True on several CPU processes: PyTorch has it for GPUs only; use sync_bn=False")
         backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
     backbone = backbone.to(world.device, memory_format=torch.channels_last)
     objective = make_objective(cfg, source.num_classes).to(world.device)

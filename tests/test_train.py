@@ -143,9 +143,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(data, tmp_path, name):
     assert not (tmp_path / "run" / "results.json").exists()
 
 
-def test_two_processes_say_an_error_once(data, tmp_path):
-    done = train(data, "network=r51", f"output={tmp_path}", processes=2)
-    assert (done.returncode, done.stderr.count("error:")) == (2, 1), done.stderr
+@pytest.mark.parametrize(
+    ("word", "message"), [("network=r51", "did you mean 'r50'"), ("sync_bn=True", "for GPUs only")]
+)
+def test_two_processes_say_an_error_once(data, tmp_path, word, message):
+    done = train(data, word, "batch_size=8", f"output={tmp_path}", processes=2)
+    assert (done.returncode, done.stderr.count("error:")) == (2, 1) and message in done.stderr, done.stderr
 
 
 def test_earlier_results_are_left_alone(data, tmp_path):
