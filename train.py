@@ -294,9 +294,8 @@ def farewell(folder: Path, results: dict, cfg) -> str:
     shown = os.path.relpath(folder)
     return "\n".join(
         [
-            results_table(results) if results else "nothing was evaluated: val_targets names the .bin sets",
             f"model       {shown}/model.pt",
-            f"results     {shown}/results.json",
+            f"results     {shown}/results.json" if results else "results     none; val_targets names the .bin sets",
             f"log         {shown}/metrics.jsonl, tensorboard --logdir {shown}/tensorboard",
             f"checkpoint  {shown}/checkpoints",
             "next        ./run.sh configs/celeba_small.py rec=FOLDER     train on your own faces (docs/data.md)"

@@ -18,7 +18,7 @@ config.num_workers = 2  # loader processes per rank; 0: decode in the training p
 config.seed = 2048  # of weights, order and augmentation
 
 # --- network
-config.network = "r50"  # r18 r34 r50 r100 r200 mbf small tiny ...: recognition/backbones
+config.network = "r50"  # r18 r34 r50 r100 r200 mbf small mini tiny ...: recognition/backbones
 config.embedding_size = 512
 config.dropout = 0.0
 config.sync_bn = False  # batch statistics over all ranks (InsightFace: per rank)

@@ -34,8 +34,8 @@ def start(*words: str, **variables: str) -> subprocess.Popen:
     return subprocess.Popen([str(ROOT / "run.sh"), *words], env={**kept, **path, **variables}, **pipes)
 
 
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    stdout, stderr = process.communicate(timeout=120)
+def finish(process: subprocess.Popen, timeout: int = 120) -> tuple[int, str, str]:
+    stdout, stderr = process.communicate(timeout=timeout)
     return process.returncode, stdout, stderr
 
 
@@ -85,6 +85,17 @@ def test_mistakes_are_one_line(words, variables, message):
     code, _, stderr = finish(start(*words, **variables))
     assert code == 2 and message in stderr
     assert stderr.startswith("error: ") and stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_demo_knows_people_it_has_never_seen(tmp_path):
+    code, stdout, stderr = finish(start("demo", f"output={tmp_path / 'run'}", OMP_NUM_THREADS="2"), 800)
+    assert code == 0, stderr
+    targets = json.loads((tmp_path / "run" / "results.json").read_text())["targets"]
+    assert targets["demo"]["accuracy"] >= 0.9 and targets["demo_lq"]["accuracy"] >= 0.85
+    for word in ("model ", "results ", "log ", "checkpoint ", "next "):
+        assert word in stdout
 
 
 def free_port() -> str:

@@ -3,7 +3,7 @@ import torch
 
 from recognition.backbones import get_backbone, names
 
-SMALL_ENOUGH = ["r18", "mbf", "small", "tiny"]
+SMALL_ENOUGH = ["r18", "mbf", "small", "mini", "tiny"]
 
 
 def arcface_r18_shapes() -> dict[str, tuple]:
