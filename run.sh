@@ -99,7 +99,11 @@ train() {
 run_tests() {
     cd "$ROOT"
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-    "$PYTHON" -m ruff check . && "$PYTHON" -m ruff format --check . && exec "$PYTHON" -m pytest -q "$@"
+    local cores
+    cores="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)"
+    "$PYTHON" -m ruff check .
+    "$PYTHON" -m ruff format --check .
+    exec "$PYTHON" -m pytest -q -n "$((cores < 4 ? cores : 4))" "$@"
 }
 
 case "${1:-}" in
