@@ -24,7 +24,10 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(2) from None
     except RuntimeError as error:
         if "closed by peer" in str(error) or "reset by peer" in str(error):
-            time.sleep(10)  # another rank failed and says why; the launcher ends this one
+            with contextlib.suppress(KeyboardInterrupt):
+                time.sleep(10)  # another rank failed and says why; the launcher ends this one
+            report("the connection to another process was lost")
+            raise SystemExit(1) from None
         raise
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -3,7 +3,9 @@
 Shapes: `p` samples of this rank's batch, `V` views, `S` side of the aligned face (112).
 """
 
+import contextlib
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -119,7 +121,9 @@ class Loader:
             ValueError: bad data, whichever process met it; or a start that is not within the epoch.
         """
         self.steps.remaining = self.sampler.batches(epoch, start_step)
-        for item in self.loader:
+        with _interrupt_held_back():
+            items = iter(self.loader)
+        for item in items:
             if isinstance(item, str):
                 raise ValueError(item)
             yield item
@@ -143,6 +147,22 @@ class _ErrorsAsItems:
             return self.batches[item]
         except (ValueError, OSError) as error:
             return str(error)
+
+
+@contextlib.contextmanager
+def _interrupt_held_back() -> Iterator[None]:
+    """Ctrl-C waits until the workers have started: one that hits a fork gets lost here and is shown by the worker."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = []
+    earlier = signal.signal(signal.SIGINT, lambda *_: held.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, earlier)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _start_worker(_: int) -> None:

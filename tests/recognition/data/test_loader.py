@@ -164,6 +164,32 @@ def test_a_worker_is_one_thread_and_leaves_interrupts_to_its_parent(ask, expecte
     assert ask() == before
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_an_interrupt_while_workers_start_reaches_the_parent_and_only_it(num_workers, monkeypatch, capfd):
+    fork, workers = os.fork, []
+
+    def interrupted_fork():
+        pid = fork()
+        if pid == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        else:
+            workers.append(pid)
+            os.kill(os.getpid(), signal.SIGINT)
+        return pid
+
+    loader = Loader(*make(), num_workers)
+    monkeypatch.setattr(os, "fork", interrupted_fork)
+    try:
+        list(loader.epoch(0))
+        raise AssertionError("the interrupt was lost")
+    except KeyboardInterrupt:
+        pass
+    monkeypatch.undo()
+    assert len(workers) == num_workers
+    assert len(list(loader.epoch(0))) == 3  # the workers are whole: the loader can be used
+    assert capfd.readouterr().err == ""
+
+
 def test_the_global_random_generators_are_left_alone():
     state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
     run(1)
