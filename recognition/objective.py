@@ -27,9 +27,7 @@ class Losses(NamedTuple):
     classification: torch.Tensor
     contrastive: torch.Tensor
     hq_share: torch.Tensor  # share of samples above the threshold
-    lq_pairs: (
-        torch.Tensor
-    )  # share of pairs with a sample that is not; without a threshold, of pairs that are contrasted
+    lq_pairs: torch.Tensor  # share of pairs with a sample that is not; without a threshold: 1, for a baseline 0
 
 
 class Objective(nn.Module):
