@@ -26,11 +26,14 @@ from recognition.data.datasets import open_source
 from recognition.data.loader import Loader, ViewBatches, normalise
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.data.synthetic import write_demo
+from recognition.guard import Guard
 from recognition.head import ClassShard
+from recognition.margins import make_margin
 from recognition.momentum import MomentumEncoder
-from recognition.objective import Objective, make_margin
+from recognition.objective import NotFiniteError, Objective
 from recognition.pools import make_pool
 from recognition.quality import NormStatistics
+from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel
 from utils.cli import user_errors
@@ -76,11 +79,12 @@ def main(words: list[str]) -> None:
     encoder = None
     if objective.pool is not None and objective.pool.from_momentum_encoder:
         encoder = MomentumEncoder(backbone, cfg.encoder_momentum)
-    optimizer = make_optimizer(cfg, backbone, objective)
+    optimizer = make_optimizer(cfg, backbone)
+    row_optimizer = RowOptimizer(cfg.optimizer, objective.head.weight, cfg.momentum, cfg.weight_decay)
     amp_dtype = getattr(torch, cfg.amp_dtype)
     amp = cfg.fp16 and not cpu
-    scaler = parallel.grad_scaler(world.device, amp and amp_dtype == torch.float16)
-    run = Run(cfg, world, TrainingState(backbone, objective, optimizer, encoder), scaler, pairs)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=amp and amp_dtype == torch.float16, growth_interval=100)
+    run = Run(cfg, world, TrainingState(backbone, objective, optimizer, row_optimizer, encoder), scaler, pairs)
 
     # ----- run folder, resume
     start_step = run.resume() if cfg.resume else run.begin()
@@ -90,6 +94,8 @@ def main(words: list[str]) -> None:
 
     # ----- loop
     stream, means = iter(()), Means()
+    networks = [backbone] if encoder is None else [backbone, encoder]
+    guard = Guard(networks, source.where, cfg.nonfinite, cfg.nonfinite_limit, log.say)
     for step in range(start_step + 1, last_step + 1):
         epoch, within = divmod(step - 1, steps_per_epoch)
         if within == 0 or step == start_step + 1:
@@ -102,27 +108,42 @@ def main(words: list[str]) -> None:
         # one optimisation step >>>
         if encoder is not None:
             encoder.follow(backbone)
-        for micro in range(cfg.gradient_acc):
-            batch = next(stream)
-            images, labels = normalise(batch.images, world.device), batch.labels.to(world.device, non_blocking=True)
-            waits = world.size > 1 and micro < cfg.gradient_acc - 1
-            with network.no_sync() if waits else contextlib.nullcontext():
-                with torch.autocast(world.device.type, amp_dtype, enabled=amp):
-                    h_pVD = network(images).unflatten(0, (len(labels), -1))
-                    key_h_pD = encoder(images[:: len(cfg.views)]) if encoder is not None else None
-                losses = objective(h_pVD, labels, key_h_pD, pairs)
-                scaler.scale(losses.total / cfg.gradient_acc).backward()
-            means.add(losses)
-        scaler.unscale_(optimizer)
-        grad_norm = nn.utils.clip_grad_norm_(backbone.parameters(), cfg.clip_grad_norm or math.inf)
-        scaler.step(optimizer)
-        scaler.update()
+        guard.remember()
+        batches = [next(stream) for _ in range(cfg.gradient_acc)]
+        parts, features, grad_norm = [], [], math.nan
+        try:
+            for batch in batches:
+                images, labels = normalise(batch.images, world.device), batch.labels.to(world.device, non_blocking=True)
+                waits = world.size > 1 and batch is not batches[-1]
+                with network.no_sync() if waits else contextlib.nullcontext():
+                    with torch.autocast(world.device.type, amp_dtype, enabled=amp):
+                        h_pVD = network(images).unflatten(0, (len(labels), -1))
+                        key_h_pD = encoder(images[:: len(cfg.views)]) if encoder is not None else None
+                    h_pVD.retain_grad()
+                    losses = objective(h_pVD, labels, key_h_pD, pairs)
+                    scaler.scale(losses.total / cfg.gradient_acc).backward()
+                parts.append(losses)
+                features.append(h_pVD)
+            scaler.unscale_(optimizer)
+            grad_norm = nn.utils.clip_grad_norm_(backbone.parameters(), cfg.clip_grad_norm or math.inf)
+            guard.check(parts, features, grad_norm)
+        except NotFiniteError as trouble:
+            overflow = scaler.is_enabled() and trouble.what == "the gradient"  # the loss scale is too high: no fault
+            guard.skip(step, trouble, [batch.index for batch in batches[: len(parts) + 1]], overflow)
+        else:
+            scaler.step(optimizer)
+            objective.head.step(row_optimizer, lr, scaler.get_scale())
+            means.add(parts)
+        if len(parts) == len(batches):
+            scaler.update()
         optimizer.zero_grad(set_to_none=True)
+        objective.head.forget()
         # <<< one optimisation step
         values = None
         if step % cfg.frequent == 0 or step == last_step:
             norms = {"norm_mean": float(objective.quality.mean), "norm_std": float(objective.quality.std)}
-            values = {"epoch": epoch, "lr": lr, "grad_norm": float(grad_norm), **means.take(step), **norms}
+            counts = {"grad_norm": float(grad_norm), "skipped": guard.skipped}
+            values = {"epoch": epoch, "lr": lr, **counts, **means.take(), **norms}
         log.step(step, pairs * cfg.gradient_acc, values)
         end_of_epoch = within + 1 == steps_per_epoch
         if end_of_epoch or step == last_step:
@@ -173,12 +194,20 @@ def make_objective(cfg: EasyDict, num_classes: int) -> Objective:
     """The method as the config describes it."""
     if cfg.pool != "none" and tuple(cfg.views) != ("original", "augmented"):
         raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
-    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed)
+    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget)
     size = num_classes if cfg.queue_size is None else cfg.queue_size
     return Objective(
         head,
-        make_margin(cfg.loss, cfg.margin, cfg.margin_list, cfg.margin_gradient),
-        make_pool(cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta),
+        make_margin(
+            cfg.loss,
+            cfg.margin,
+            cfg.margin_list,
+            cfg.margin_gradient,
+            cfg.norm_range,
+            cfg.margin_range,
+            cfg.norm_weight,
+        ),
+        make_pool(cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta, cfg.queue_dtype),
         NormStatistics(cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std),
         cfg.quality_threshold,
         cfg.scale,
@@ -188,9 +217,9 @@ def make_objective(cfg: EasyDict, num_classes: int) -> Objective:
     )
 
 
-def make_optimizer(cfg: EasyDict, backbone: nn.Module, objective: Objective) -> torch.optim.Optimizer:
-    """SGD or AdamW over the backbone and this rank's class rows."""
-    parameters = [p for p in backbone.parameters() if p.requires_grad] + list(objective.parameters())
+def make_optimizer(cfg: EasyDict, backbone: nn.Module) -> torch.optim.Optimizer:
+    """SGD or AdamW over the backbone; the classifier's rows have their own (`RowOptimizer`)."""
+    parameters = [p for p in backbone.parameters() if p.requires_grad]
     if cfg.optimizer == "sgd":
         return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
     return torch.optim.AdamW(parameters, cfg.lr, weight_decay=cfg.weight_decay)

@@ -26,7 +26,8 @@ config.pretrained = None  # a model.pt to start the backbone from
 
 # --- classifier
 config.margin_list = (1.0, 0.5, 0.0)  # loss="combined": cos(m1 theta + m2) - m3
-config.sample_rate = 1.0  # Partial FC: share of negative classes a step sees
+config.sample_rate = 1.0  # Partial FC: share of negative classes a step sees; rows it does not see stay as they are
+config.memory_budget = 256  # MiB of cosines a rank keeps for the backward pass; beyond it they are computed again
 
 # --- optimisation
 config.batch_size = 128  # images per rank and step; with two views each image counts once and gives two samples
@@ -46,6 +47,8 @@ config.clip_grad_norm = 5.0  # of the backbone's gradient, 0: no clipping
 config.gradient_acc = 1  # batches per optimizer step; averaged; at an epoch's end, those that fill no step are left out
 config.fp16 = False  # autocast on GPUs; a CPU trains in float32 all the same
 config.amp_dtype = "float16"  # "float16" (with loss scaling) or "bfloat16"
+config.nonfinite = "skip"  # a step whose loss or gradient is nan or infinite: "skip" it, or "stop" the run
+config.nonfinite_limit = 20  # so many skipped steps in a row stop the run
 config.device = "auto"  # "auto", "cuda", "cpu"
 
 # --- output
@@ -64,9 +67,12 @@ config.augment = "qgface"  # preset of the augmented view: "none", "adaface", "q
 config.augment_options = {}  # parameters that differ from the preset's: recognition/data/augment.py
 
 # --- QGFace: classification and partition
-config.loss = "combined"  # "combined" (margin_list) or "adaface" (margin)
-config.margin = 0.4  # m of AdaFace
+config.loss = "combined"  # "combined" (margin_list), "adaface" or "curricularface" (margin), "magface"
+config.margin = 0.4  # m of AdaFace; CurricularFace's paper has 0.5
 config.margin_gradient = "exact"  # "insightface": the constant target gradient of arcface_torch
+config.norm_range = (10.0, 110.0)  # MagFace's (l_a, u_a), ...
+config.margin_range = (0.45, 0.8)  # ... its margins (l_m, u_m) at them, and ...
+config.norm_weight = 35.0  # ... the weight lambda_g of its regulariser
 config.scale = 64.0  # s
 config.quality_threshold = None  # b in [0, 1]; None: no partition
 config.quality_scale = 0.333  # c of Eq. 1
@@ -77,6 +83,7 @@ config.quality_std = 100.0
 # --- QGFace: contrast
 config.pool = "none"  # negatives: "none" (no contrast), "batch", "momentum", "proxy"
 config.queue_size = None  # Q rows over all ranks; None: the number of identities
+config.queue_dtype = "float32"  # how its rows are stored; "float16" and "bfloat16" halve its memory
 config.queue_delta = "broadface"  # "plain": the proxy's move is not divided by |W_then|
 config.contrast_weight = 1.0
 config.contrast_scale = 64.0
@@ -102,7 +109,8 @@ least = {
     "num_classes": 1, "num_image": 1, "num_workers": 0, "seed": 0, "embedding_size": 1, "dropout": 0.0, "batch_size": 1,
     "total_batch_size": 1, "lr": 0.0, "momentum": 0.0, "weight_decay": 0.0, "num_epoch": 1, "max_step": 1,
     "lr_power": 0.0, "lr_gamma": 0.0, "clip_grad_norm": 0.0, "gradient_acc": 1, "keep_checkpoints": 1, "frequent": 1,
-    "verbose": 0, "scale": 0.0, "contrast_scale": 0.0, "contrast_weight": 0.0, "queue_size": 0, "quality_std": 0.0,
+    "verbose": 0, "memory_budget": 0, "nonfinite_limit": 1, "margin": 0.0, "norm_weight": 0.0, "scale": 0.0,
+    "contrast_scale": 0.0, "contrast_weight": 0.0, "queue_size": 0, "quality_std": 0.0,
 }  # fmt: skip
 most = {"dropout": 1.0, "sample_rate": 1.0, "quality_threshold": 1.0, "quality_ema": 1.0, "encoder_momentum": 1.0}
 choices = {
@@ -111,14 +119,23 @@ choices = {
     "amp_dtype": ("float16", "bfloat16"),
     "device": ("auto", "cuda", "cpu"),
     "augment": ("none", "adaface", "qgface"),
-    "loss": ("combined", "adaface"),
+    "loss": ("combined", "adaface", "curricularface", "magface"),
+    "nonfinite": ("skip", "stop"),
     "margin_gradient": ("exact", "insightface"),
     "pool": ("none", "batch", "momentum", "proxy"),
+    "queue_dtype": ("float32", "float16", "bfloat16"),
     "queue_delta": ("broadface", "plain"),
     "contrast_denominator": ("infonce", "negatives"),
 }
 # What the entries of a tuple or list are.
-entries = {"margin_list": float, "lr_milestones": int, "val_targets": str, "views": str}
+entries = {
+    "margin_list": float,
+    "norm_range": float,
+    "margin_range": float,
+    "lr_milestones": int,
+    "val_targets": str,
+    "views": str,
+}
 
 # Keys of arcface_torch without a meaning here. A list: only these values are accepted, others would silently change the
 # experiment. None: any value, because nothing that is trained depends on it.

@@ -10,12 +10,9 @@ from recognition.sharded import softmax_loss
 DENOMINATORS = ("infonce", "negatives")
 
 
-def same_identity(y_P: torch.Tensor, y_K: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Row and column numbers of the pool rows that show a query's own identity: no negatives (supervised contrastive
-    mask).
-    """
-    rows, columns = (y_P[:, None] == y_K[None, :]).nonzero(as_tuple=True)
-    return rows, columns
+def same_identity(y_P: torch.Tensor, y_K: torch.Tensor) -> torch.Tensor:
+    """(P, K) bool: pool rows that show a query's own identity are no negatives (supervised contrastive mask)."""
+    return y_P[:, None] == y_K
 
 
 def contrastive_loss(positive_P: torch.Tensor, lse_P: torch.Tensor, denominator: str = "infonce") -> torch.Tensor:

@@ -1,20 +1,19 @@
 """Quality-guided joint training: the paper's algorithm on one page (Sec. III).
 
 Shapes: `p` pairs of this rank, `P` pairs of the global batch, `V` views of each (original k first, augmented q last),
-    `B` = P V
-samples, `D` dimension. On N ranks every rank computes the same losses; gradients are each rank's part
-(recognition/sharded.py).
+    `B` = P V samples, `D` dimension, `L` low-quality pairs. On N ranks every rank computes the same losses; gradients
+    are each rank's part (recognition/sharded.py).
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from recognition import margins, sharded
+from recognition import sharded
 from recognition.contrast import DENOMINATORS, contrastive_loss
 from recognition.head import ClassShard
+from recognition.margins import Margin
 from recognition.pools import Pool
 from recognition.quality import NormStatistics, partition
 from utils import parallel
@@ -28,6 +27,20 @@ class Losses(NamedTuple):
     contrastive: torch.Tensor
     hq_share: torch.Tensor  # share of samples above the threshold
     lq_pairs: torch.Tensor  # share of pairs with a sample that is not; without a threshold: 1, for a baseline 0
+    per_pair: torch.Tensor  # (P,) each pair's part of L, without gradient
+
+
+class NotFiniteError(ValueError):
+    """Something of a step is nan or infinite, on every rank.
+
+    Args:
+        what: "the features", "the loss", ...
+        is_bad: bool, the pairs of this rank where it is seen; none may be.
+    """
+
+    def __init__(self, what: str, is_bad: torch.Tensor):
+        super().__init__(f"{what} is not finite")
+        self.what, self.is_bad = what, is_bad
 
 
 class Objective(nn.Module):
@@ -35,7 +48,7 @@ class Objective(nn.Module):
 
     Args:
         head: the classifier's rows of this rank.
-        margin: f(cos_B, z_hat_B) -> modified target cosine.
+        margin: what happens to the target cosines, see `margins.make_margin`.
         pool: where negatives come from; None leaves the contrast out.
         quality: statistics of the feature norms.
         threshold: b in [0, 1], or None for no partition (Table III, "No").
@@ -50,7 +63,7 @@ class Objective(nn.Module):
     def __init__(
         self,
         head: ClassShard,
-        margin: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        margin: Margin,
         pool: Pool | None = None,
         quality: NormStatistics | None = None,
         threshold: float | None = None,
@@ -83,9 +96,14 @@ class Objective(nn.Module):
             y_p: int64 global class ids.
             key_h_pD: the momentum encoder's features of the originals, for a pool that wants them.
             pairs: P; this rank holds the range `share(P, rank, ranks)`. None: every rank holds as many as this one.
+
+        Raises:
+            NotFiniteError: features that are nan or infinite, on every rank; nothing has been updated then.
         """
         P = len(y_p) * parallel.world_size() if pairs is None else pairs
-        h_PVD = parallel.gather_rows(h_pVD.float() if h_pVD.dtype.itemsize < 4 else h_pVD, P)
+        h_PVD = parallel.gather_rows(h_pVD, P, at_least=torch.float32)
+        if not h_PVD.detach().isfinite().all():
+            raise NotFiniteError("the feature", ~h_pVD.detach().isfinite().flatten(1).all(1))
         y_P = parallel.gather_rows(y_p, P)
         z_PV = h_PVD.norm(dim=2)
         u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
@@ -94,22 +112,42 @@ class Objective(nn.Module):
         z_hat_PV = self.quality.indicator(z_PV)
         is_hq_PV, is_lq_P = partition(z_hat_PV, self.threshold)
 
-        classification = self._classify(u_PVD, y_P, z_hat_PV, is_hq_PV)
+        loss_P = self._classify(u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV)
+        classification = loss_P.mean()
         contrastive = classification.new_zeros(())
         if self.pool is not None:
             key_u_PD = self._keys(u_PVD, key_h_pD, y_P)
-            contrastive = self._contrast(u_PVD, key_u_PD, y_P, is_lq_P)
-        total = classification + self.contrast_weight * contrastive
+            contrast_P = self._contrast(u_PVD, key_u_PD, y_P, is_lq_P)
+            contrastive = contrast_P.mean()
+            loss_P = loss_P + self.contrast_weight * contrast_P
         plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
         lq_pairs = is_lq_P.float().mean() * (not plain)
-        return Losses(total, classification.detach(), contrastive.detach(), is_hq_PV.float().mean(), lq_pairs)
+        return Losses(
+            classification + self.contrast_weight * contrastive,
+            classification.detach(),
+            contrastive.detach(),
+            is_hq_PV.float().mean(),
+            lq_pairs,
+            loss_P.detach(),
+        )
 
-    def _classify(self, u_PVD, y_P, z_hat_PV, is_hq_PV) -> torch.Tensor:
-        """Eq. 3 and 6-10: margin softmax of both views; samples gated out count as 0 and stay in the mean."""
-        y_B = y_P.repeat_interleave(u_PVD.shape[1])
-        cos_B, lse_B = self.head(u_PVD.flatten(0, 1), y_B, self.scale)
-        loss_B = sharded.softmax_loss(self.scale * self.margin(cos_B, z_hat_PV.flatten()), lse_B)
-        return torch.where(is_hq_PV.flatten(), loss_B, 0.0).mean()
+    def _classify(self, u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV) -> torch.Tensor:
+        """Eq. 3 and 6-10: margin softmax of both views, averaged for each pair; samples gated out count as 0."""
+        u_BD, y_B = u_PVD.flatten(0, 1), y_P.repeat_interleave(u_PVD.shape[1])
+        z_B = self._own(z_PV).flatten()
+        cos_B = self.head.target(u_BD, y_B)
+        f_B = self.margin(cos_B, z_B, z_hat_PV.flatten())
+        lse_B = self.head.negatives(u_BD, y_B, self.scale, self.margin.bend(cos_B, f_B))
+        loss_B = sharded.softmax_loss(self.scale * f_B, lse_B)
+        if self.margin.penalty is not None:
+            loss_B = loss_B + self.margin.penalty(z_B)
+        return torch.where(is_hq_PV, loss_B.view_as(is_hq_PV), 0.0).mean(1)
+
+    @staticmethod
+    def _own(z_PV) -> torch.Tensor:
+        """The same values; a gradient only for this rank's pairs, since the ranks' gradients are added up."""
+        start, stop = parallel.share(len(z_PV), parallel.rank(), parallel.world_size())
+        return torch.cat([z_PV[:start].detach(), z_PV[start:stop], z_PV[stop:].detach()])
 
     def _keys(self, u_PVD, key_h_pD, y_P) -> torch.Tensor:
         """Fill the pool and return the positive keys (P, D), without gradient (the original's is stopped)."""
@@ -121,39 +159,12 @@ class Objective(nn.Module):
         return key_u_PD
 
     def _contrast(self, u_PVD, key_u_PD, y_P, is_lq_P) -> torch.Tensor:
-        """Eq. 4, 13 and 14: each augmented image against its original and the pool; pairs gated out count as 0."""
-        q_PD, P = u_PVD[:, -1], len(y_P)
-        start, stop = parallel.share(P, parallel.rank(), parallel.world_size())
-        own = torch.arange(start, stop, device=q_PD.device)
-        positive_P = self.contrast_scale * sharded.owned_cosine(q_PD, key_u_PD, own, own)
-        lse_P = self.pool(q_PD, y_P, self.contrast_scale)
-        loss_P = contrastive_loss(positive_P, lse_P, self.denominator)
-        return torch.where(is_lq_P, loss_P, 0.0).mean()
-
-
-def make_margin(
-    loss: str, margin: float, margin_list: tuple[float, float, float], gradient: str = "exact"
-) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The margin function of a config: "combined" (arcface_torch's margin_list) or "adaface" (margin).
-
-    Args:
-        gradient: "exact", or "insightface" for the constant target gradient of arcface_torch.
-
-    Raises:
-        ValueError: unknown loss or gradient, or a margin_list that is not three numbers.
-    """
-    if loss not in ("combined", "adaface") or gradient not in ("exact", "insightface"):
-        raise ValueError(
-            f"loss={loss!r}, margin_gradient={gradient!r}: expected 'combined' or 'adaface', 'exact' or 'insightface'"
-        )
-    if len(margin_list) != 3:
-        raise ValueError(f"margin_list={margin_list}: expected three numbers (m1, m2, m3)")
-
-    def f(cos_B: torch.Tensor, z_hat_B: torch.Tensor) -> torch.Tensor:
-        if loss == "adaface":
-            f_B = margins.adaface(cos_B, z_hat_B, margin)
-        else:
-            f_B = margins.combined(cos_B, *margin_list)
-        return f_B if gradient == "exact" else margins.constant_gradient(cos_B, f_B)
-
-    return f
+        """Eq. 4, 13 and 14: each low-quality pair's augmented image against its original and the pool; 0 for the
+        others.
+        """
+        lq_L = is_lq_P.nonzero().squeeze(1)
+        q_LD, key_LD = u_PVD[lq_L, -1], key_u_PD[lq_L]
+        own = torch.arange(*parallel.share(len(lq_L), parallel.rank(), parallel.world_size()), device=q_LD.device)
+        positive_L = self.contrast_scale * sharded.owned_cosine(q_LD, key_LD[own], own)
+        loss_L = contrastive_loss(positive_L, self.pool(q_LD, y_P[lq_L], self.contrast_scale), self.denominator)
+        return loss_L.new_zeros(len(y_P)).index_put((lq_L,), loss_L)

@@ -3,7 +3,8 @@ III-C, Table II).
 
 Every pool holds the rows of this rank and answers with the logsumexp over the rows of all ranks.
 
-Shapes: `P` pairs of the global batch, `V` views, `M` rows to enqueue, `D` dimension, `K` rows held here.
+Shapes: `P` pairs of the global batch, `L` queries, `V` views, `M` rows to enqueue, `D` dimension, `K` rows held here,
+    `c` of them in a block.
 """
 
 import torch
@@ -24,14 +25,41 @@ class Pool(nn.Module):
         """Take in unit features of the whole global batch (no gradient is kept) and their labels (P,), int64."""
         raise NotImplementedError
 
-    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """This rank's unit keys (K, D), without gradient, and their labels (K,)."""
+    def segments(self) -> list[tuple[int, int]]:
+        """The ranges of slots that hold rows."""
         raise NotImplementedError
 
-    def forward(self, q_PD: torch.Tensor, y_P: torch.Tensor, s: float) -> torch.Tensor:
-        """(P,) log sum exp(s cos(q, k_j)) over the rows of other identities on all ranks; -inf where there are none."""
-        key_KD, y_K = self.keys()
-        return sharded.negatives_logsumexp(q_PD, key_KD.to(q_PD.dtype), s, same_identity(y_P, y_K))
+    def keys(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys (c, D) of the slots [start, stop) as they are now, of any length, and their labels (c,)."""
+        raise NotImplementedError
+
+    def forward(self, q_LD: torch.Tensor, y_L: torch.Tensor, s: float) -> torch.Tensor:
+        """(L,) log sum exp(s cos(q, k_j)) over the rows of other identities on all ranks; -inf where there are none.
+
+        Args:
+            q_LD: unit features, alike on every rank.
+            y_L: their int64 class ids.
+            s: scale.
+        """
+        return sharded.negatives_logsumexp(q_LD, PoolColumns(self, y_L), s)
+
+
+class PoolColumns(sharded.Columns):
+    """The rows of a pool, made block by block, without those of the query's own identity."""
+
+    def __init__(self, pool: Pool, y_L: torch.Tensor):
+        self.pool, self.y_L = pool, y_L
+        width = sharded.block_size(y_L.device)
+        self.blocks = [
+            (first, min(first + width, stop)) for start, stop in pool.segments() for first in range(start, stop, width)
+        ]
+
+    def vectors(self, k: int) -> torch.Tensor:
+        vectors, self.y_c = self.pool.keys(*self.blocks[k])
+        return vectors
+
+    def hide(self, logits_Lc: torch.Tensor, k: int) -> None:
+        logits_Lc.masked_fill_(same_identity(self.y_L, self.y_c), -torch.inf)
 
 
 class BatchPool(Pool):
@@ -42,8 +70,14 @@ class BatchPool(Pool):
         self.key_KD = u_PVD[start:stop].detach().flatten(0, 1)
         self.y_K = y_P[start:stop].repeat_interleave(u_PVD.shape[1])
 
-    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.key_KD, self.y_K
+    def segments(self) -> list[tuple[int, int]]:
+        return [(0, len(self.y_K))]
+
+    def keys(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.key_KD[start:stop], self.y_K[start:stop]
+
+
+DTYPES = ("float32", "float16", "bfloat16")
 
 
 class Queue(Pool):
@@ -56,19 +90,22 @@ class Queue(Pool):
         size: Q, rows over all ranks; 0 is an empty pool.
         head: the classifier whose class range (and, for proxies, weight) the rows follow.
         dimension: D.
+        dtype: how the rows are stored, one of `DTYPES`; what is computed from them is in the queries' precision.
 
     Raises:
-        ValueError: negative size.
+        ValueError: negative size or another dtype.
     """
 
     FIELDS = ("row_KD", "inverse_norm_K", "y_K", "sequence_K")
 
-    def __init__(self, size: int, head: ClassShard, dimension: int):
+    def __init__(self, size: int, head: ClassShard, dimension: int, dtype: str = "float32"):
         super().__init__()
         if size < 0:
             raise ValueError(f"queue_size={size}: expected 0 or more rows")
+        if dtype not in DTYPES:
+            raise ValueError(f"queue_dtype={dtype!r}: expected one of {DTYPES}")
         self.size, self._head = size, [head]  # in a list: the head's parameters are not the queue's
-        self.register_buffer("row_KD", torch.empty(0, dimension), persistent=False)
+        self.register_buffer("row_KD", torch.empty(0, dimension, dtype=getattr(torch, dtype)), persistent=False)
         self.register_buffer("inverse_norm_K", torch.empty(0), persistent=False)
         self.register_buffer("y_K", torch.empty(0, dtype=torch.int64), persistent=False)
         self.register_buffer("sequence_K", torch.empty(0, dtype=torch.int64), persistent=False)
@@ -121,10 +158,13 @@ class Queue(Pool):
             setattr(self, name, new)
         self.oldest, self.count = 0, len(live)
 
+    def segments(self) -> list[tuple[int, int]]:
+        end, capacity = self.oldest + self.count, len(self.y_K)
+        return [(self.oldest, min(end, capacity)), (0, max(end - capacity, 0))]
+
     def live(self) -> torch.Tensor:
         """Slots of the rows held, oldest first."""
-        slots = self.oldest + torch.arange(self.count, device=self.y_K.device)
-        return slots % max(len(self.y_K), 1)
+        return torch.cat([torch.arange(*segment, device=self.y_K.device) for segment in self.segments()])
 
     def state(self) -> dict[str, torch.Tensor]:
         """The rows held, oldest first, as plain tensors: they can be merged over ranks and cut again by label."""
@@ -140,10 +180,6 @@ class Queue(Pool):
             setattr(self, name, state[name][mine][order].to(old.device, old.dtype).contiguous())
         self.oldest, self.count, self.next_sequence = 0, len(self.y_K), next_sequence
 
-    def _full_or_live(self) -> torch.Tensor | slice:
-        # a full ring needs no reordering: the loss does not depend on the order of the rows
-        return slice(None) if self.count == len(self.y_K) else self.live()
-
 
 class MomentumQueue(Queue):
     """MoCo's queue: unit features of the momentum encoder, as they were when they were made."""
@@ -153,9 +189,8 @@ class MomentumQueue(Queue):
     def make_row(self, u_MD: torch.Tensor, y_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return u_MD, torch.zeros_like(u_MD[:, 0])
 
-    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
-        held = self._full_or_live()
-        return self.row_KD[held], self.y_K[held]
+    def keys(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.row_KD[start:stop].to(self.inverse_norm_K.dtype), self.y_K[start:stop]
 
 
 class ProxyQueue(Queue):
@@ -172,8 +207,8 @@ class ProxyQueue(Queue):
 
     DELTAS = ("broadface", "plain")
 
-    def __init__(self, size: int, head: ClassShard, dimension: int, delta: str = "broadface"):
-        super().__init__(size, head, dimension)
+    def __init__(self, size: int, head: ClassShard, dimension: int, dtype: str = "float32", delta: str = "broadface"):
+        super().__init__(size, head, dimension, dtype)
         self.delta = delta
 
     def make_row(self, u_MD: torch.Tensor, y_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -184,27 +219,28 @@ class ProxyQueue(Queue):
         return u_MD - w_MD * inverse_M[:, None], inverse_M
 
     @torch.no_grad()
-    def keys(self) -> tuple[torch.Tensor, torch.Tensor]:
-        held = self._full_or_live()
-        y_K = self.y_K[held]
-        key_KD = self.head.weight[y_K - self.head.start].to(self.row_KD.dtype)
-        key_KD.mul_(self.inverse_norm_K[held][:, None]).add_(self.row_KD[held])
-        return nn.functional.normalize(key_KD, out=key_KD), y_K
+    def keys(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        y_c = self.y_K[start:stop]
+        key_cD = self.head.weight.index_select(0, y_c - self.head.start)
+        key_cD.mul_(self.inverse_norm_K[start:stop, None]).add_(self.row_KD[start:stop])
+        return key_cD, y_c
 
 
 NAMES = ("none", "batch", "momentum", "proxy")
 
 
-def make_pool(name: str, head: ClassShard, dimension: int, size: int, delta: str = "broadface") -> Pool | None:
+def make_pool(
+    name: str, head: ClassShard, dimension: int, size: int, delta: str = "broadface", dtype: str = "float32"
+) -> Pool | None:
     """The pool called `name`; None for "none" (no contrast at all).
 
     Raises:
-        ValueError: unknown name or delta, negative size.
+        ValueError: unknown name, delta or dtype, negative size.
     """
     if name not in NAMES or delta not in ProxyQueue.DELTAS:
         raise ValueError(f"pool {name!r} with delta {delta!r}: expected one of {NAMES} and one of {ProxyQueue.DELTAS}")
     if name == "batch":
         return BatchPool()
     if name == "momentum":
-        return MomentumQueue(size, head, dimension)
-    return ProxyQueue(size, head, dimension, delta) if name == "proxy" else None
+        return MomentumQueue(size, head, dimension, dtype)
+    return ProxyQueue(size, head, dimension, dtype, delta) if name == "proxy" else None

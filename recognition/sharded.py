@@ -1,69 +1,170 @@
 """Softmax over columns that are spread over ranks: class rows in the classifier, pool rows in the contrast.
 
-Shapes: `B` rows of the global batch, `D` dimension, `K` columns (class rows or keys) of this rank.
+Columns go through block by block. One pass gives the logsumexp *and* its gradient with respect to the rows, as
+flash-attention gives scores and values: nothing of size B x K has to be kept for it. A `Trace` remembers what the
+gradient with respect to the columns needs: exponentials within a memory budget, recomputed beyond it.
+
+Shapes: `B` rows of the global batch, `D` dimension, `K` columns of this rank, `c` of them in a block.
 """
+
+from collections.abc import Callable
 
 import torch
 
 from utils import parallel
 
+Bend = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
-class _NegativesLogSumExp(torch.autograd.Function):
+
+def block_size(device: torch.device) -> int:
+    """Columns in a block: what stays in a CPU's cache; on a GPU, what keeps it busy."""
+    return 2048 if device.type == "cpu" else 16384
+
+
+class Columns:
+    """The columns of this rank, in blocks that subclasses cut."""
+
+    blocks: list  # one entry per block, whatever the subclass needs to find it
+
+    def vectors(self, k: int) -> torch.Tensor:
+        """Block k as (c, D) vectors, not normalised; c may be 0."""
+        raise NotImplementedError
+
+    def hide(self, logits_Bc: torch.Tensor, k: int) -> None:
+        """Set to -inf, in place, the entries of block k that are no negatives."""
+        raise NotImplementedError
+
+
+class Trace:
+    """What one pass leaves for the gradient with respect to its columns.
+
+    Args:
+        budget: bytes of exponentials to keep; the blocks beyond them are recomputed.
+    """
+
+    def __init__(self, budget: int):
+        self.budget, self.kept = budget, {}
+
+    def keep(self, k: int, *tensors: torch.Tensor) -> None:
+        """Remember block k if the budget has room for it."""
+        size = tensors[0].nbytes
+        if size <= self.budget:
+            self.budget -= size
+            self.kept[k] = tensors
+
+    def finish(self, u_BD: torch.Tensor, columns: Columns, s: float, bend: Bend | None, lse_B: torch.Tensor) -> None:
+        """The pass is over; the gradient of its result is not known yet."""
+        self.u_BD, self.columns, self.s, self.bend = u_BD, columns, s, bend
+        self.lse_B = lse_B.masked_fill(lse_B.isneginf(), 0.0)  # no negative: every exponential is 0
+        self.grad_B = torch.zeros_like(lse_B)
+
+    def gradient(self, k: int) -> torch.Tensor:
+        """Gradient with respect to the raw vectors of block k (c, D). A kept block is given back once."""
+        vectors = self.columns.vectors(k)
+        e, inverse, shift_B = self.kept.pop(k) if k in self.kept else self._recompute(vectors, k)
+        factor_B = self.s * self.grad_B * (shift_B - self.lse_B).exp()
+        g = torch.mm(e.t(), self.u_BD * factor_B[:, None])
+        # of w = W / |W|: what points along W is lost
+        along = (g * vectors).sum(1).mul_(inverse).mul_(inverse)
+        return g.addcmul_(vectors, along[:, None], value=-1)
+
+    def _recompute(self, vectors: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        inverse = _inverse_norm(vectors)
+        e, slope_Bc = _logits(self.u_BD, vectors, inverse, self.s, self.bend)
+        self.columns.hide(e, k)
+        e.sub_(self.lse_B[:, None]).exp_().mul_(inverse)
+        return e if slope_Bc is None else e.mul_(slope_Bc), inverse, self.lse_B
+
+
+def _inverse_norm(vectors: torch.Tensor) -> torch.Tensor:
+    return torch.linalg.vector_norm(vectors, dim=1).clamp_min_(1e-12).reciprocal_()
+
+
+def _logits(u_BD, vectors, inverse, s, bend) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Scaled cosines of a block (B, c), bent, and the slope of the bend."""
+    if bend is None:
+        return torch.mm(u_BD, vectors.t()).mul_(inverse * s), None
+    bent_Bc, slope_Bc = bend(torch.mm(u_BD, vectors.t()).mul_(inverse))
+    return bent_Bc.mul_(s), slope_Bc
+
+
+class _LogSumExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, u_BD, w_KD, s, rows, columns):
-        logits_BK = torch.mm(u_BD, w_KD.t()).mul_(s)
-        logits_BK[rows, columns] = -torch.inf
-        local_B = logits_BK.amax(1) if len(w_KD) else logits_BK.new_full((len(u_BD),), -torch.inf)
-        peak_B = parallel.largest(local_B)
-        peak_B = peak_B.masked_fill(peak_B.isneginf(), 0.0)  # no negative anywhere: exp(-inf - 0) = 0
-        exp_BK = logits_BK.sub_(peak_B[:, None]).exp_()
-        sum_B = parallel.total(exp_BK.sum(1))
-        ctx.save_for_backward(u_BD, w_KD, exp_BK, sum_B)
-        ctx.s = s
-        return peak_B + sum_B.log()
+    def forward(ctx, u_BD, columns, s, bend, trace):
+        peak_B, sum_B = u_BD.new_full((len(u_BD),), -torch.inf), u_BD.new_zeros(len(u_BD))
+        pull_BD = torch.zeros_like(u_BD)  # sum_j e^logit_j w_j, the gradient of the sum
+        for k in range(len(columns.blocks)):
+            vectors = columns.vectors(k)
+            if not len(vectors):
+                continue
+            inverse = _inverse_norm(vectors)
+            e, slope_Bc = _logits(u_BD, vectors, inverse, s, bend)
+            columns.hide(e, k)
+            peak_B, before_B = torch.maximum(peak_B, e.amax(1)), peak_B
+            shift_B = _finite(peak_B)
+            e.sub_(shift_B[:, None]).exp_()
+            fade_B = (before_B - shift_B).exp_()
+            sum_B.mul_(fade_B).add_(e.sum(1))
+            e.mul_(inverse)
+            if slope_Bc is not None:
+                e.mul_(slope_Bc)
+            pull_BD.mul_(fade_B[:, None]).addmm_(e, vectors)
+            if trace is not None:
+                trace.keep(k, e, inverse, shift_B)
+        shift_B = _finite(parallel.largest(peak_B.clone()))
+        fade_B = (peak_B - shift_B).exp_()
+        sum_B = parallel.total(sum_B.mul_(fade_B))
+        factor_B = torch.where(sum_B > 0, s * fade_B / sum_B, 0.0)
+        ctx.save_for_backward(pull_BD.mul_(factor_B[:, None]))
+        lse_B = shift_B + sum_B.log()
+        ctx.trace = trace
+        if trace is not None:
+            trace.finish(u_BD.detach(), columns, s, bend, lse_B)
+        return lse_B
 
     @staticmethod
     def backward(ctx, grad_B):
-        u_BD, w_KD, exp_BK, sum_B = ctx.saved_tensors
-        # d lse / d cos = s exp / sum: the row factor moves out of the matrix products, so no B x K pass is left
-        factor_B = torch.where(sum_B > 0, ctx.s * grad_B / sum_B, 0.0)
-        grad_u = torch.mm(exp_BK, w_KD).mul_(factor_B[:, None]) if ctx.needs_input_grad[0] else None
-        grad_w = torch.mm(exp_BK.t(), u_BD * factor_B[:, None]) if ctx.needs_input_grad[1] else None
-        return grad_u, grad_w, None, None, None
+        if ctx.trace is not None:
+            ctx.trace.grad_B = grad_B
+        return grad_B[:, None] * ctx.saved_tensors[0], None, None, None, None
+
+
+def _finite(peak_B: torch.Tensor) -> torch.Tensor:
+    return peak_B.masked_fill(peak_B.isneginf(), 0.0)  # no negative so far: exp(-inf - 0) = 0
 
 
 def negatives_logsumexp(
-    u_BD: torch.Tensor, w_KD: torch.Tensor, s: float, exclude: tuple[torch.Tensor, torch.Tensor]
+    u_BD: torch.Tensor, columns: Columns, s: float, bend: Bend | None = None, trace: Trace | None = None
 ) -> torch.Tensor:
-    """log sum_j exp(s u.w_j) over the columns of *all* ranks, without the excluded ones (the denominators of Eq. 6 and
-    14).
+    """log sum_j exp(s u.w_j) over the negatives among the columns of *all* ranks (the denominators of Eq. 6 and 14).
 
     Args:
         u_BD: unit features of the global batch, alike on every rank; float32 or float64.
-        w_KD: unit columns of this rank; K may be 0 and may differ between ranks.
+        columns: this rank's columns; there may be none, and their number may differ between ranks.
         s: scale.
-        exclude: row and column numbers (int64, equal lengths) of entries that are no negatives.
+        bend: cos_Bc -> (another value of each negative cosine, its slope); None leaves them as they are.
+        trace: keeps what the gradient with respect to the columns needs, where they have one.
 
     Returns:
         (B,) values, alike on every rank; -inf where no negative is left on any rank. The gradient with respect to
         `u_BD` is this rank's part; `parallel.gather_rows` adds the parts up.
     """
-    return _NegativesLogSumExp.apply(u_BD, w_KD, s, *exclude)
+    return _LogSumExp.apply(u_BD, columns, s, bend, trace)
 
 
-def owned_cosine(u_BD: torch.Tensor, w_KD: torch.Tensor, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """u_i . w_c(i) for rows whose column c(i) lives on this rank, completed by the other ranks.
+def owned_cosine(u_BD: torch.Tensor, w_MD: torch.Tensor, rows_M: torch.Tensor) -> torch.Tensor:
+    """u_i . w_i for the rows that this rank owns, completed by the other ranks.
 
     Args:
         u_BD: features of the global batch.
-        w_KD: columns of this rank.
-        rows, columns: int64, the rows that own a column here and which one; every row is owned by exactly one rank.
+        w_MD: the vector of each owned row.
+        rows_M: int64, which rows; every row is owned by exactly one rank.
 
     Returns:
         (B,) cosines, alike on every rank.
     """
-    mine = (u_BD[rows] * w_KD[columns]).sum(1)
-    return parallel.sum_over_ranks(u_BD.new_zeros(len(u_BD)).index_put((rows,), mine))
+    mine = (u_BD[rows_M] * w_MD).sum(1)
+    return parallel.sum_over_ranks(u_BD.new_zeros(len(u_BD)).index_put((rows_M,), mine))
 
 
 def softmax_loss(target_B: torch.Tensor, lse_B: torch.Tensor) -> torch.Tensor:

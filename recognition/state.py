@@ -12,6 +12,7 @@ from recognition.head import ClassShard
 from recognition.momentum import MomentumEncoder
 from recognition.objective import Objective
 from recognition.pools import Queue
+from recognition.row_optimizer import RowOptimizer
 from utils.checkpoint import CheckpointError, load_module
 
 Tensors = dict[str, torch.Tensor]
@@ -22,7 +23,9 @@ class TrainingState:
     """Names every tensor of a run, and puts saved ones back, cut for this rank's classes.
 
     Args:
-        backbone, objective, optimizer: of the run.
+        backbone, objective: of the run.
+        optimizer: of the backbone.
+        row_optimizer: of the classifier's rows.
         encoder: the momentum encoder, where the pool wants one.
     """
 
@@ -31,10 +34,13 @@ class TrainingState:
         backbone: nn.Module,
         objective: Objective,
         optimizer: torch.optim.Optimizer,
+        row_optimizer: RowOptimizer,
         encoder: MomentumEncoder | None = None,
     ):
-        self.backbone, self.objective, self.optimizer = backbone, objective, optimizer
+        self.backbone, self.objective = backbone, objective
+        self.optimizer, self.row_optimizer = optimizer, row_optimizer
         self.modules: dict[str, nn.Module] = {"backbone": backbone, "quality": objective.quality}
+        self.modules["margin"] = objective.margin
         if encoder is not None:
             self.modules["encoder"] = encoder
         self.queue = objective.pool if isinstance(objective.pool, Queue) else None
@@ -48,7 +54,7 @@ class TrainingState:
         tensors = {
             f"{name}.{key}": t for name, module in self.modules.items() for key, t in module.state_dict().items()
         }
-        tensors["head.draws"] = self.head.draws
+        tensors |= {"head.draws": self.head.draws, "optimizer.head.step": self.row_optimizer.step}
         for name, parameter in self.backbone.named_parameters():
             for slot, value in self.optimizer.state.get(parameter, {}).items():
                 if isinstance(value, torch.Tensor):
@@ -60,9 +66,7 @@ class TrainingState:
         begin.
         """
         tensors = {_HEAD: self.head.weight, "head.start": torch.tensor(self.head.start)}
-        for slot, value in self.optimizer.state.get(self.head.weight, {}).items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"optimizer.{_HEAD}.{slot}"] = value
+        tensors |= {f"optimizer.{_HEAD}.{slot}": value for slot, value in self.row_optimizer.slots.items()}
         if self.queue is not None:
             tensors |= {f"queue.{name}": value for name, value in self.queue.state().items()}
             tensors["queue.next_sequence"] = torch.tensor(self.queue.next_sequence)
@@ -78,6 +82,7 @@ class TrainingState:
             part = {key.removeprefix(f"{name}."): t for key, t in shared.items() if key.startswith(f"{name}.")}
             load_module(module, part, f"{source} ({name})")
         self.head.draws.copy_(shared["head.draws"])
+        self.row_optimizer.step.copy_(shared["optimizer.head.step"])
         for name, parameter in self.backbone.named_parameters():
             self._load_slots(parameter, f"optimizer.backbone.{name}.", shared)
         self._load_shards(list(shards), source)
@@ -97,11 +102,9 @@ class TrainingState:
                 f"{source} has {saved} classes of dimension {shards[0][_HEAD].shape[1]}, "
                 f"the run {self.head.num_classes} of {self.head.weight.shape[1]}"
             )
-        self.head.weight.data.copy_(self._own_rows(shards, _HEAD))
-        prefix = f"optimizer.{_HEAD}."
-        slots = [key for key in shards[0] if key.startswith(prefix)]
-        rows = {k: shards[0][k] if k.endswith(".step") else self._own_rows(shards, k) for k in slots}
-        self._load_slots(self.head.weight, prefix, rows)
+        self.head.weight.copy_(self._own_rows(shards, _HEAD))
+        for slot, value in self.row_optimizer.slots.items():
+            value.copy_(self._own_rows(shards, f"optimizer.{_HEAD}.{slot}"))
         if self.queue is not None:
             if any("queue.next_sequence" not in shard for shard in shards):
                 raise CheckpointError(f"{source} was saved without a queue")

@@ -49,8 +49,8 @@ class RunLog:
             if name not in ("step", "epoch") and value is not None:
                 self.board.add_scalar(f"train/{name}", value, step)
         self.bar.set_postfix_str(
-            f"loss {line['loss_classification']:.3f}+{line['loss_contrastive']:.3f} lr {line['lr']:.4g} "
-            f"LQ {line['lq_pairs']:.0%} {rate:.0f} img/s"
+            f"loss {values['loss_classification']:.3f}+{values['loss_contrastive']:.3f} lr {values['lr']:.4g} "
+            f"LQ {values['lq_pairs']:.0%} {rate:.0f} img/s"
         )
 
     def pause(self) -> None:
@@ -100,16 +100,15 @@ class Means:
     def __init__(self):
         self.sums, self.count = None, 0
 
-    def add(self, losses) -> None:
-        values = torch.stack([losses.classification, losses.contrastive, losses.hq_share, losses.lq_pairs]).double()
-        self.sums = values if self.sums is None else self.sums + values
-        self.count += 1
+    def add(self, parts: list) -> None:
+        """The losses of a step's micro-batches."""
+        for losses in parts:
+            values = torch.stack([losses.classification, losses.contrastive, losses.hq_share, losses.lq_pairs]).double()
+            self.sums = values if self.sums is None else self.sums + values
+        self.count += len(parts)
 
-    def take(self, step: int) -> dict[str, float]:
-        means = (self.sums / self.count).tolist()
+    def take(self) -> dict[str, float]:
+        """The means, nan where every step was skipped; starts anew."""
+        means = (self.sums / self.count).tolist() if self.count else [math.nan] * 4
         self.sums, self.count = None, 0
-        if not all(map(math.isfinite, means)):
-            raise ValueError(
-                f"the loss is {means[0]:.3g} + {means[1]:.3g} at step {step}: lower lr, or train without fp16"
-            )
         return dict(zip(("loss_classification", "loss_contrastive", "hq_samples", "lq_pairs"), means, strict=True))

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 from torch import nn
-from torch.distributed.fsdp.sharded_grad_scaler import ShardedGradScaler
 from torch.nn.parallel import DistributedDataParallel
 
 
@@ -134,27 +133,34 @@ def sum_over_ranks(x: torch.Tensor) -> torch.Tensor:
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, rows):
-        ctx.range = share(rows, rank(), world_size())
-        return _gather(x, rows)
+    def forward(ctx, x, rows, dtype):
+        ctx.range, ctx.dtype = share(rows, rank(), world_size()), x.dtype
+        return _gather(x, rows).to(dtype)
 
     @staticmethod
     def backward(ctx, grad):
         start, stop = ctx.range
-        return total(grad.contiguous())[start:stop], None
+        return total(grad.contiguous())[start:stop].to(ctx.dtype), None, None
 
 
-def gather_rows(x_b: torch.Tensor, rows: int) -> torch.Tensor:
+def gather_rows(x_b: torch.Tensor, rows: int, at_least: torch.dtype | None = None) -> torch.Tensor:
     """Every rank's rows, in rank order; rank r holds the range `share(rows, r, world_size())`.
 
     Each rank computes its own part of the loss from the result (its classes, its queue rows), so the backward pass sums
-    the gradient over ranks and returns this rank's rows.
+    the gradient over ranks, in the result's precision, and returns this rank's rows.
 
-    Shapes: (b, ...) -> (B, ...), any floating or integer dtype.
+    Args:
+        x_b: (b, ...), any floating or integer dtype.
+        rows: B.
+        at_least: a lower precision is sent as it is and widened on arrival.
+
+    Returns:
+        (B, ...).
     """
+    dtype = x_b.dtype if at_least is None else torch.promote_types(x_b.dtype, at_least)
     if world_size() == 1:
-        return x_b
-    return _Gather.apply(x_b, rows) if x_b.requires_grad else _gather(x_b, rows)
+        return x_b.to(dtype)
+    return _Gather.apply(x_b, rows, dtype) if x_b.requires_grad else _gather(x_b, rows).to(dtype)
 
 
 def _gather(x_b: torch.Tensor, rows: int) -> torch.Tensor:
@@ -190,12 +196,3 @@ def share_buffers(module: nn.Module) -> None:
     if world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
-
-
-def grad_scaler(device: torch.device, enabled: bool) -> torch.amp.GradScaler:
-    """A loss scaler that skips a step on every rank when any rank's gradients overflow (class shards differ between
-    ranks).
-    """
-    if world_size() == 1 or not enabled:
-        return torch.amp.GradScaler(device.type, enabled=enabled, growth_interval=100)
-    return ShardedGradScaler(device.type, enabled=enabled, growth_interval=100)

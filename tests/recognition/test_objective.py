@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from recognition.objective import Objective, make_margin
+from recognition.margins import make_margin
+from recognition.objective import Objective
 from tests import gloo, ranks
 
 N, D, P, V, T = 7, 5, 5, 2, 6
@@ -18,13 +19,14 @@ def make_case(**changes) -> dict:
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    W = draw(N, D)
-    case = {"N": N, "D": D, "Q": 13, "pool": "proxy", "threshold": 0.45, "batches": [], "W_steps": []}
+    n = changes.get("N", N)
+    W = draw(n, D)
+    case = {"N": n, "D": D, "Q": 13, "pool": "proxy", "threshold": 0.45, "batches": [], "W_steps": []}
     for _ in range(T):
         norms = torch.rand(P, V, 1, generator=generator, dtype=torch.float64) * 4
-        y_P = torch.randint(0, changes.get("identities", N), (P,), generator=generator)
+        y_P = torch.randint(0, changes.get("identities", n), (P,), generator=generator)
         case["batches"].append((draw(P, V, D) * norms, y_P, draw(P, D)))
-        W = W + 0.3 * draw(N, D)
+        W = W + 0.3 * draw(n, D)
         case["W_steps"].append(W.clone())
     return case | changes
 
@@ -37,6 +39,7 @@ def transcription(case: dict) -> list[dict]:
     """The paper with loops: one scalar at a time, every proxy and feature of the queue kept whole."""
     s, b, m = case.get("s", 16.0), case["threshold"], 0.4
     mean, std, queue, report = torch.tensor(2.0).double(), torch.tensor(1.0).double(), [], []
+    loss, t = case.get("loss", "adaface"), 0.0  # t of CurricularFace
     for (h_PVD, y_P, key_h_PD), W in zip(case["batches"], case["W_steps"], strict=True):
         h = h_PVD.clone().requires_grad_()
         W = W.clone().requires_grad_()
@@ -46,22 +49,35 @@ def transcription(case: dict) -> list[dict]:
         z_hat = [max(-1.0, min(1.0, float(0.333 * (value - mean) / (std + 0.001)))) for value in z]
         indicator = [[(z_hat[p * V + v] + 1) / 2 for v in range(V)] for p in range(len(y_P))]
 
+        rows = [(p, v) for p in range(len(y_P)) for v in range(V)]
+        cosine = {(p, v, j): torch.dot(unit(h[p, v]), unit(W[j])) for p, v in rows for j in range(case["N"])}
+        t = t + 0.01 * (sum(float(cosine[p, v, int(y_P[p])].detach()) for p, v in rows) / len(rows) - t)
         classification = torch.zeros((), dtype=torch.float64)
-        for p in range(len(y_P)):
-            for v in range(V):
-                if b is not None and indicator[p][v] <= b:
-                    continue
-                cosines = [torch.dot(unit(h[p, v]), unit(W[j])) for j in range(case["N"])]
-                theta = torch.acos(cosines[y_P[p]].clamp(-0.999, 0.999))
-                if case.get("loss", "adaface") == "adaface":
-                    g_angle, g_add = -m * z_hat[p * V + v], m * z_hat[p * V + v] + m
-                    f = torch.cos((theta + g_angle).clamp(0.001, math.pi - 0.001)) - g_add
-                else:
-                    m1, m2, m3 = case["margin_list"]
-                    f = (torch.cos(m1 * theta + m2) if (m1, m2) != (1, 0) else cosines[y_P[p]]) - m3
-                below = torch.exp(s * f) + sum(torch.exp(s * cosines[j]) for j in range(case["N"]) if j != y_P[p])
-                classification = classification - torch.log(torch.exp(s * f) / below)
-        classification = classification / (len(y_P) * V)
+        for p, v in rows:
+            if b is not None and indicator[p][v] <= b:
+                continue
+            target = cosine[p, v, int(y_P[p])]
+            theta = torch.acos(target.clamp(-0.999, 0.999))
+            penalty = 0.0
+            if loss == "adaface":
+                g_angle, g_add = -m * z_hat[p * V + v], m * z_hat[p * V + v] + m
+                f = torch.cos((theta + g_angle).clamp(0.001, math.pi - 0.001)) - g_add
+            elif loss == "curricularface":
+                f = torch.cos(theta + m)
+            elif loss == "magface":
+                a = h[p, v].norm().clamp(1.0, 5.0)
+                f = torch.cos(theta + (a - 1.0) / 4.0 * (0.8 - 0.45) + 0.45)
+                penalty = 3.0 * (1 / a + a / 25.0)
+            else:
+                m1, m2, m3 = case["margin_list"]
+                f = (torch.cos(m1 * theta + m2) if (m1, m2) != (1, 0) else target) - m3
+            below = torch.exp(s * f)
+            for j in range(case["N"]):
+                if j != y_P[p]:
+                    c = cosine[p, v, j]
+                    below = below + torch.exp(s * (c * (t + c) if loss == "curricularface" and c > f else c))
+            classification = classification - torch.log(torch.exp(s * f) / below) + penalty
+        classification = classification / len(rows)
 
         momentum = case["pool"] == "momentum"
         if case["pool"] == "batch":
@@ -115,15 +131,21 @@ CASES = {
     "no pool": {"pool": "none"},
     "ArcFace": {"loss": "combined", "margin_list": (1.0, 0.5, 0.0)},
     "CosFace": {"loss": "combined", "margin_list": (1.0, 0.0, 0.4)},
+    "CurricularFace": {"loss": "curricularface"},
+    "MagFace": {"loss": "magface"},
+    "nothing kept": {"budget": 0},
+    "a part kept": {"budget": 2 * P * V * 2 * 8},
+    "blocks wider than everything": {"block": 64},
     "queue of 0": {"Q": 0},
     "queue of 3, smaller than a batch": {"Q": 3},
     "queue larger than everything": {"Q": 1000},
     "one identity: no negatives": {"identities": 1, "threshold": 1.0},
-    "two identities: an empty rank": {"identities": 2},
+    "two identities: ranks without a positive": {"identities": 2},
+    "fewer classes than ranks": {"N": 2},
 }
 
 
-@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", CASES)
 def test_equals_the_paper(name, world_size):
     case = make_case(**CASES[name])
@@ -139,7 +161,7 @@ def test_equals_the_paper(name, world_size):
             torch.testing.assert_close(whole, expected[step]["grads"][which], rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", [2, 3, 4])
 @pytest.mark.parametrize("pool", ["proxy", "momentum"])
 def test_queue_holds_the_newest_rows_whatever_the_ranks(pool, world_size):
     case = make_case(pool=pool)
@@ -155,7 +177,7 @@ def test_queue_holds_the_newest_rows_whatever_the_ranks(pool, world_size):
             torch.testing.assert_close(torch.cat([part[name] for part in parts])[order], value)
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
+@pytest.mark.parametrize("world_size", [2, 3, 4])
 def test_sampled_classes_do_not_depend_on_the_ranks(world_size):
     case = make_case(sample_rate=0.4)
     alone = gloo.run(1, ranks.objective_steps, case)[0]
