@@ -67,7 +67,8 @@ class ClassShard(nn.Module):
         self.start, self.stop = parallel.share(num_classes, parallel.rank(), parallel.world_size())
         self.register_buffer("weight", initial_rows(self.start, self.stop, embedding_size, seed))
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
-        self._traces: list[sharded.Trace] = []
+        self._traces: list[sharded.Trace] = []  # one for each micro-batch since the last step
+        self.scratch = sharded.Scratch()
         self._targets: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def target(self, u_BD: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
@@ -92,8 +93,9 @@ class ClassShard(nn.Module):
         columns = ClassColumns(self, *self.owned(y_B))
         trace = None
         if torch.is_grad_enabled():
-            budget = self._traces[-1].budget if self._traces else self.budget
-            self._traces.append(trace := sharded.Trace(budget))
+            spent = sum(earlier.spent for earlier in self._traces)
+            trace = sharded.Trace(self.budget - spent, name=len(self._traces))
+            self._traces.append(trace)
         return sharded.negatives_logsumexp(u_BD, columns, s, bend, trace)
 
     def owned(self, y_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -126,12 +128,12 @@ class ClassShard(nn.Module):
         self.forget()
 
     def forget(self) -> None:
-        """Drop the gradients: the step is not taken."""
+        """Drop the gradients: the step is over, or not taken."""
         self._traces.clear()
         self._targets.clear()
 
     def gradient(self) -> torch.Tensor:
-        """The gradient of W as a dense (C, D) tensor, to look at; `step` does without it and so cannot follow."""
+        """The gradient of W as a dense (C, D) tensor, to look at; `step` does without it."""
         dense = torch.zeros_like(self.weight)
         for rows, g in self._gradients():
             dense[rows] = g
@@ -143,8 +145,10 @@ class ClassShard(nn.Module):
         targets = [(ids_M, W_MD.grad) for ids_M, W_MD in self._targets if W_MD.grad is not None]
         ids, grads = (torch.cat(parts) for parts in zip(*targets, strict=True)) if targets else (None, None)
         for k in range(len(self._traces[0].columns.blocks) if self._traces else 0):
-            parts = [(trace.columns.rows(k), trace.gradient(k)) for trace in self._traces]
-            rows, g = parts[0] if len(parts) == 1 else _merge(parts)
+            if len(self._traces) == 1:
+                rows, g = self._traces[0].columns.rows(k), self._traces[0].gradient(k)
+            else:
+                rows, g = _merge([(trace.columns.rows(k), trace.gradient(k).clone()) for trace in self._traces])
             if ids is not None:
                 start, stop = self._traces[0].columns.range(k)
                 inside = ((ids >= start) & (ids < stop)).nonzero().squeeze(1)
@@ -173,7 +177,7 @@ class ClassColumns(sharded.Columns):
     """
 
     def __init__(self, head: ClassShard, rows_M: torch.Tensor, ids_M: torch.Tensor):
-        self.weight, count = head.weight, len(head.weight)
+        self.weight, self.scratch, count = head.weight, head.scratch, len(head.weight)
         self.width = int(sharded.block_size(self.weight.device) / head.sample_rate)
         edges = torch.tensor([*range(0, count, self.width), count], device=ids_M.device)
         self.ids_S = head.sample(ids_M) if head.sample_rate < 1 else None
@@ -183,6 +187,7 @@ class ClassColumns(sharded.Columns):
         self.edges = edges.tolist()
         cuts = self.edges if self.ids_S is None else torch.searchsorted(self.ids_S, edges).tolist()
         self.blocks = list(zip(cuts[:-1], cuts[1:], strict=True)) if count else []
+        self.count = cuts[-1] - cuts[0]
 
     def range(self, k: int) -> tuple[int, int]:
         """The class ids [start, stop) of this rank that block k is about."""
@@ -194,7 +199,11 @@ class ClassColumns(sharded.Columns):
         return slice(start, stop) if self.ids_S is None else self.ids_S[start:stop]
 
     def vectors(self, k: int) -> torch.Tensor:
-        return self.weight[self.rows(k)]
+        rows = self.rows(k)
+        if isinstance(rows, slice):
+            return self.weight[rows]
+        room = self.scratch.take("vectors", self.weight, len(rows), self.weight.shape[1])
+        return torch.index_select(self.weight, 0, rows, out=room)
 
     def hide(self, logits_Bc: torch.Tensor, k: int) -> None:
         mine = slice(self.positives[k], self.positives[k + 1])

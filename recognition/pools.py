@@ -21,6 +21,10 @@ class Pool(nn.Module):
 
     from_momentum_encoder = False  # True: keys and positives come from the slowly moving encoder
 
+    def __init__(self):
+        super().__init__()
+        self.scratch = sharded.Scratch()
+
     def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
         """Take in unit features of the whole global batch (no gradient is kept) and their labels (P,), int64."""
         raise NotImplementedError
@@ -48,7 +52,7 @@ class PoolColumns(sharded.Columns):
     """The rows of a pool, made block by block, without those of the query's own identity."""
 
     def __init__(self, pool: Pool, y_L: torch.Tensor):
-        self.pool, self.y_L = pool, y_L
+        self.pool, self.y_L, self.scratch = pool, y_L, pool.scratch
         width = sharded.block_size(y_L.device)
         self.blocks = [
             (first, min(first + width, stop)) for start, stop in pool.segments() for first in range(start, stop, width)
@@ -221,7 +225,9 @@ class ProxyQueue(Queue):
     @torch.no_grad()
     def keys(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
         y_c = self.y_K[start:stop]
-        key_cD = self.head.weight.index_select(0, y_c - self.head.start)
+        weight = self.head.weight
+        room = self.scratch.take("key", weight, len(y_c), weight.shape[1])
+        key_cD = torch.index_select(weight, 0, y_c - self.head.start, out=room)
         key_cD.mul_(self.inverse_norm_K[start:stop, None]).add_(self.row_KD[start:stop])
         return key_cD, y_c
 

@@ -41,11 +41,13 @@ class RowOptimizer:
     def update(self, rows: slice | torch.Tensor, g_rD: torch.Tensor, lr: float) -> None:
         """Move `rows` (a slice, or int64 numbers without repeats) by their gradient."""
         tensors = [self.weight, *self.slots.values()]
-        parts = [tensor[rows] for tensor in tensors]
+        if isinstance(rows, slice):
+            self._rule(*(tensor[rows] for tensor in tensors), g_rD=g_rD, lr=lr)
+            return
+        parts = [tensor.index_select(0, rows) for tensor in tensors]
         self._rule(*parts, g_rD=g_rD, lr=lr)
-        if not isinstance(rows, slice):
-            for tensor, part in zip(tensors, parts, strict=True):
-                tensor.index_copy_(0, rows, part)
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.index_copy_(0, rows, part)
 
     def _rule(self, weight: torch.Tensor, *slots: torch.Tensor, g_rD: torch.Tensor, lr: float) -> None:
         if self.kind == "sgd":

@@ -7,6 +7,7 @@ gradient with respect to the columns needs: exponentials within a memory budget,
 Shapes: `B` rows of the global batch, `D` dimension, `K` columns of this rank, `c` of them in a block.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,13 +19,29 @@ Bend = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 def block_size(device: torch.device) -> int:
     """Columns in a block: what stays in a CPU's cache; on a GPU, what keeps it busy."""
-    return 2048 if device.type == "cpu" else 16384
+    return 1024 if device.type == "cpu" else 16384
+
+
+class Scratch:
+    """Work space, used again from block to block and step to step: fresh pages cost more than what is done on them."""
+
+    def __init__(self):
+        self.flats: dict[object, torch.Tensor] = {}
+
+    def take(self, name: object, like: torch.Tensor, *shape: int) -> torch.Tensor:
+        """A tensor of this shape, with anything in it; what was taken under the same name before is given up."""
+        size, flat = math.prod(shape), self.flats.get(name)
+        if flat is None or len(flat) < size or (flat.dtype, flat.device) != (like.dtype, like.device):
+            self.flats[name] = flat = like.new_empty(size)
+        return flat[:size].view(shape)
 
 
 class Columns:
     """The columns of this rank, in blocks that subclasses cut."""
 
     blocks: list  # one entry per block, whatever the subclass needs to find it
+    count: int  # columns in all blocks
+    scratch: Scratch
 
     def vectors(self, k: int) -> torch.Tensor:
         """Block k as (c, D) vectors, not normalised; c may be 0."""
@@ -40,17 +57,30 @@ class Trace:
 
     Args:
         budget: bytes of exponentials to keep; the blocks beyond them are recomputed.
+        name: of this pass among those that are alive, for their memory.
     """
 
-    def __init__(self, budget: int):
-        self.budget, self.kept = budget, {}
+    def __init__(self, budget: int, name: object = 0):
+        self.budget, self.name = budget, name
+        self.kept, self.inverse = {}, {}
 
-    def keep(self, k: int, *tensors: torch.Tensor) -> None:
-        """Remember block k if the budget has room for it."""
-        size = tensors[0].nbytes
-        if size <= self.budget:
-            self.budget -= size
-            self.kept[k] = tensors
+    def begin(self, u_BD: torch.Tensor, columns: Columns) -> None:
+        """Make room for what a pass may keep."""
+        size = min(len(u_BD) * columns.count, self.budget // u_BD.itemsize)
+        self.free = columns.scratch.take(self.name, u_BD, size)
+
+    def room(self, rows: int, columns: int) -> torch.Tensor | None:
+        """Memory for a block, or None where the budget is spent."""
+        size = rows * columns
+        if size > len(self.free):
+            return None
+        block, self.free = self.free[:size], self.free[size:]
+        return block.view(rows, columns)
+
+    @property
+    def spent(self) -> int:
+        """Bytes of the budget in use."""
+        return sum(e.nbytes for e, _ in self.kept.values())
 
     def finish(self, u_BD: torch.Tensor, columns: Columns, s: float, bend: Bend | None, lse_B: torch.Tensor) -> None:
         """The pass is over; the gradient of its result is not known yet."""
@@ -59,33 +89,38 @@ class Trace:
         self.grad_B = torch.zeros_like(lse_B)
 
     def gradient(self, k: int) -> torch.Tensor:
-        """Gradient with respect to the raw vectors of block k (c, D). A kept block is given back once."""
-        vectors = self.columns.vectors(k)
-        e, inverse, shift_B = self.kept.pop(k) if k in self.kept else self._recompute(vectors, k)
+        """Gradient with respect to the raw vectors of block k (c, D); good until the next call."""
+        vectors, take = self.columns.vectors(k), self.columns.scratch.take
+        if not len(vectors):
+            return torch.zeros_like(vectors)
+        e, shift_B = self.kept.get(k) or self._recompute(vectors, k)
         factor_B = self.s * self.grad_B * (shift_B - self.lse_B).exp()
-        g = torch.mm(e.t(), self.u_BD * factor_B[:, None])
+        weighted_BD = torch.mul(self.u_BD, factor_B[:, None], out=take("weighted", vectors, *self.u_BD.shape))
+        g = torch.mm(e.t(), weighted_BD, out=take("g", vectors, *vectors.shape))
         # of w = W / |W|: what points along W is lost
-        along = (g * vectors).sum(1).mul_(inverse).mul_(inverse)
-        return g.addcmul_(vectors, along[:, None], value=-1)
+        along = torch.mul(g, vectors, out=take("product", vectors, *vectors.shape)).sum(1)
+        return g.addcmul_(vectors, along.mul_(self.inverse[k] ** 2)[:, None], value=-1)
 
-    def _recompute(self, vectors: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        inverse = _inverse_norm(vectors)
-        e, slope_Bc = _logits(self.u_BD, vectors, inverse, self.s, self.bend)
+    def _recompute(self, vectors: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        # (c, B) in memory: every core works on vectors of its own, which it is about to move
+        cos_cB = self.columns.scratch.take("block", vectors, len(vectors), len(self.u_BD))
+        cos_Bc = torch.mm(vectors, self.u_BD.t(), out=cos_cB).t().mul_(self.inverse[k])
+        e, slope_Bc = _bend(cos_Bc, self.s, self.bend)
         self.columns.hide(e, k)
-        e.sub_(self.lse_B[:, None]).exp_().mul_(inverse)
-        return e if slope_Bc is None else e.mul_(slope_Bc), inverse, self.lse_B
+        e.sub_(self.lse_B[:, None]).exp_().mul_(self.inverse[k])
+        return e if slope_Bc is None else e.mul_(slope_Bc), self.lse_B
 
 
 def _inverse_norm(vectors: torch.Tensor) -> torch.Tensor:
     return torch.linalg.vector_norm(vectors, dim=1).clamp_min_(1e-12).reciprocal_()
 
 
-def _logits(u_BD, vectors, inverse, s, bend) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Scaled cosines of a block (B, c), bent, and the slope of the bend."""
+def _bend(cos_Bc, s, bend) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Logits in place of a block's cosines, and the slope of the bend."""
     if bend is None:
-        return torch.mm(u_BD, vectors.t()).mul_(inverse * s), None
-    bent_Bc, slope_Bc = bend(torch.mm(u_BD, vectors.t()).mul_(inverse))
-    return bent_Bc.mul_(s), slope_Bc
+        return cos_Bc.mul_(s), None
+    bent_Bc, slope_Bc = bend(cos_Bc)
+    return torch.mul(bent_Bc, s, out=cos_Bc), slope_Bc
 
 
 class _LogSumExp(torch.autograd.Function):
@@ -93,12 +128,16 @@ class _LogSumExp(torch.autograd.Function):
     def forward(ctx, u_BD, columns, s, bend, trace):
         peak_B, sum_B = u_BD.new_full((len(u_BD),), -torch.inf), u_BD.new_zeros(len(u_BD))
         pull_BD = torch.zeros_like(u_BD)  # sum_j e^logit_j w_j, the gradient of the sum
+        if trace is not None:
+            trace.begin(u_BD, columns)
         for k in range(len(columns.blocks)):
             vectors = columns.vectors(k)
             if not len(vectors):
                 continue
             inverse = _inverse_norm(vectors)
-            e, slope_Bc = _logits(u_BD, vectors, inverse, s, bend)
+            kept = None if trace is None else trace.room(len(u_BD), len(vectors))
+            room = columns.scratch.take("block", u_BD, len(u_BD), len(vectors)) if kept is None else kept
+            e, slope_Bc = _bend(torch.mm(u_BD, vectors.t(), out=room).mul_(inverse), s, bend)
             columns.hide(e, k)
             peak_B, before_B = torch.maximum(peak_B, e.amax(1)), peak_B
             shift_B = _finite(peak_B)
@@ -110,7 +149,9 @@ class _LogSumExp(torch.autograd.Function):
                 e.mul_(slope_Bc)
             pull_BD.mul_(fade_B[:, None]).addmm_(e, vectors)
             if trace is not None:
-                trace.keep(k, e, inverse, shift_B)
+                trace.inverse[k] = inverse
+            if kept is not None:
+                trace.kept[k] = (e, shift_B)
         shift_B = _finite(parallel.largest(peak_B.clone()))
         fade_B = (peak_B - shift_B).exp_()
         sum_B = parallel.total(sum_B.mul_(fade_B))

@@ -1,0 +1,37 @@
+"""python -m tools.bench NAME [--quick] [--json FILE]: our step against a named baseline, in one process."""
+
+import argparse
+import sys
+
+import torch
+
+from tools.bench import head, queue
+from tools.bench.measure import keep_freed_memory, report
+from utils.cli import user_errors
+
+BENCHES = {"head": head.rows, "queue": queue.rows}
+
+
+def main(words: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
+    parser.add_argument("name", choices=BENCHES)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few runs: does it work at all")
+    parser.add_argument("--json", metavar="FILE", help="write the rows there too")
+    parser.add_argument("--threads", type=int, help="of PyTorch; default: every core")
+    parser.add_argument("--keep-memory", action="store_true", help="the C library keeps freed memory, as under run.sh")
+    options = parser.parse_args(words)
+    if options.threads is not None:
+        if options.threads < 1:
+            raise ValueError(f"--threads {options.threads}: expected at least 1")
+        torch.set_num_threads(options.threads)
+    if options.keep_memory:
+        keep_freed_memory()
+    rows = BENCHES[options.name](options.quick)
+    if options.quick:  # the targets are for the full sizes
+        rows = [row._replace(target=None) for row in rows]
+    report(rows, options.json)
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main(sys.argv[1:])
