@@ -42,6 +42,7 @@ from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent
+PER_MACHINE = ("rec", "val_dir", "output", "pretrained", "num_workers")  # may differ between machines
 SIDE = 112  # pixels of an aligned face
 DEMO = {"seed": 1, "identities": 120, "photos": 20, "test_identities": 60, "pairs": 1200}  # of rec="synthetic"
 
@@ -51,6 +52,7 @@ def main(words: list[str]) -> None:
         raise SystemExit("usage: python train.py CONFIG [key=value ...]   (configs/base.py lists the keys)")
     cfg = config.load(words[0], words[1:], ROOT / "configs")
     world = parallel.init(cfg.device)
+    parallel.must_agree("config", {key: value for key, value in cfg.items() if key not in PER_MACHINE})
     cpu = world.device.type == "cpu"
 
     # ----- data
@@ -177,6 +179,8 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, P
                 f"{key}={cfg[key]} in the config, but {root} has {actual}; leave the key out or correct it"
             )
     cfg.num_classes, cfg.num_image = source.num_classes, len(source)
+    facts = {"identities": source.num_classes, "images": len(source), "digest of the index": source.digest()}
+    parallel.must_agree("data", facts)
     if source.side != SIDE:
         raise ValueError(
             f"{root} holds faces of {source.side} x {source.side} pixels; the networks take {SIDE} x {SIDE}"
@@ -187,7 +191,9 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, P
         print(
             f"note: no {', '.join(missing)} in {folder}: not evaluated (val_dir=FOLDER says where the .bin files are)"
         )
-    return source, {name: check_bin(load_bin(path)) for name, path in found.items()}
+    bins = {name: check_bin(load_bin(path)) for name, path in found.items()}
+    parallel.must_agree("val_dir", {"pairs": {name: len(pairs.issame) for name, pairs in bins.items()}})
+    return source, bins
 
 
 def make_objective(cfg: EasyDict, num_classes: int) -> Objective:

@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from utils import parallel
+
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
@@ -21,12 +23,14 @@ def user_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         report(" ".join(str(error).split()))
+        parallel.leave(2)
         raise SystemExit(2) from None
     except RuntimeError as error:
         if "closed by peer" in str(error) or "reset by peer" in str(error):
             with contextlib.suppress(KeyboardInterrupt):
                 time.sleep(10)  # another rank failed and says why; the launcher ends this one
             report("the connection to another process was lost")
+            parallel.leave(1)
             raise SystemExit(1) from None
         raise
     except KeyboardInterrupt:

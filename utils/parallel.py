@@ -3,9 +3,11 @@
 Shapes: `b` rows of this rank, `B` rows of all ranks, in rank order.
 """
 
+import atexit
 import datetime
 import inspect
 import os
+import sys
 from typing import NamedTuple
 
 import torch
@@ -75,6 +77,19 @@ def shutdown() -> None:
         dist.destroy_process_group()
 
 
+def leave(code: int) -> None:
+    """End a process of a group because of an error, while others may be waiting in it; without a group do nothing.
+
+    What is registered with atexit is done. The interpreter's own end is left out: it can destroy a thread of gloo that
+    still waits, which aborts the process, and the exit code and the message would be the abort's.
+    """
+    if dist.is_initialized():
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 def rank() -> int:
     """This process's number, 0 without a group."""
     return dist.get_rank() if dist.is_initialized() else 0
@@ -112,6 +127,26 @@ def objects(value: object) -> list:
     values: list = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def must_agree(what: str, facts: dict[str, object]) -> None:
+    """Ranks that would train different things would hang, or worse, not hang.
+
+    Args:
+        what: "config", "data": what the facts are about.
+        facts: small values that must be alike on every rank.
+
+    Raises:
+        ValueError: on every rank, naming the first fact that differs and who has what.
+    """
+    everyone = objects(facts)
+    for other, theirs in enumerate(everyone):
+        for name, value in everyone[0].items():
+            if theirs.get(name) != value:
+                raise ValueError(
+                    f"{what} differs between processes: {name}={value!r} on rank 0, {theirs.get(name)!r} on rank "
+                    f"{other}; give every machine the same"
+                )
 
 
 class _Sum(torch.autograd.Function):

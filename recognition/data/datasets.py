@@ -1,9 +1,11 @@
 """Sources of labelled encoded faces: InsightFace record folders and folders of images.
 
-A source has `num_classes`, `side` (pixels), `name`, a length, `source[i] -> (encoded image, label)` and `where(i)`,
-which names a sample in messages. Sources can be pickled and read from any number of processes.
+A source has `num_classes`, `side` (pixels), `name`, a length, `source[i] -> (encoded image, label)`, `where(i)`, which
+names a sample in messages, and `digest()`, by which copies on several machines are compared. Sources can be pickled and
+read from any number of processes.
 """
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -86,6 +88,12 @@ class RecordSource:
         header, payload = self._unpacked(index)
         return payload, self._label(header, index)
 
+    def digest(self) -> str:
+        """Alike for the same index, size and classes; the records themselves are not read."""
+        facts = f"{self.num_classes} {self.side} {self.records.rec.stat().st_size}".encode()
+        parts = (facts, np.ascontiguousarray(self.records.keys), np.ascontiguousarray(self.records.offsets))
+        return _digest(parts)
+
     def _unpacked(self, index: int, **limit: int) -> tuple[Header, bytes]:
         try:
             return unpack(self.records.read(int(self.keys[index]), **limit))
@@ -130,6 +138,10 @@ class FolderSource:
     def where(self, index: int) -> str:
         return str(self.paths[index])
 
+    def digest(self) -> str:
+        """Alike for the same identities and file names; the files themselves are not read."""
+        return _digest(f"{path.relative_to(self.root)}\n".encode() for path in self.paths)
+
     def __getitem__(self, index: int) -> tuple[bytes, int]:
         """Encoded image and label of a sample."""
         return self.paths[index].read_bytes(), int(self._labels[index])
@@ -137,6 +149,13 @@ class FolderSource:
     def labels(self) -> np.ndarray:
         """(n,) int64 labels of all samples."""
         return self._labels
+
+
+def _digest(parts) -> str:
+    total = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()
 
 
 def open_source(path: str | Path) -> RecordSource | FolderSource:

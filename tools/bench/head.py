@@ -59,7 +59,14 @@ def against_adaface(classes: int, samples: int, runs: int, targets: tuple[float,
     z_hat_B = torch.linspace(-1, 1, samples)
     _same_loss(ours.step(h_BD, y_B, z_hat_B), peer.step(h_BD, y_B, z_hat_B))
     name = f"AdaFace's head, {classes:,} classes, {samples} samples"
-    return compare(name, lambda: ours.step(h_BD, y_B, z_hat_B), lambda: peer.step(h_BD, y_B, z_hat_B), runs, *targets)
+    return compare(
+        name,
+        lambda: ours.step(h_BD, y_B, z_hat_B),
+        lambda: peer.step(h_BD, y_B, z_hat_B),
+        runs,
+        *targets,
+        ours.release,
+    )
 
 
 def over_floor(classes: int, samples: int, runs: int) -> list[Row]:
