@@ -102,8 +102,8 @@ class Objective(nn.Module):
         """
         P = len(y_p) * parallel.world_size() if pairs is None else pairs
         h_PVD = parallel.gather_rows(h_pVD, P, at_least=torch.float32)
-        if not h_PVD.detach().isfinite().all():
-            raise NotFiniteError("the feature", ~h_pVD.detach().isfinite().flatten(1).all(1))
+        key_h_PD = None if key_h_pD is None else parallel.gather_rows(key_h_pD, P, at_least=torch.float32)
+        self._check(h_pVD, key_h_pD, h_PVD, key_h_PD)
         y_P = parallel.gather_rows(y_p, P)
         z_PV = h_PVD.norm(dim=2)
         u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
@@ -116,7 +116,7 @@ class Objective(nn.Module):
         classification = loss_P.mean()
         contrastive = classification.new_zeros(())
         if self.pool is not None:
-            key_u_PD = self._keys(u_PVD, key_h_pD, y_P)
+            key_u_PD = self._keys(u_PVD, key_h_PD, y_P)
             contrast_P = self._contrast(u_PVD, key_u_PD, y_P, is_lq_P)
             contrastive = contrast_P.mean()
             loss_P = loss_P + self.contrast_weight * contrast_P
@@ -149,12 +149,22 @@ class Objective(nn.Module):
         start, stop = parallel.share(len(z_PV), parallel.rank(), parallel.world_size())
         return torch.cat([z_PV[:start].detach(), z_PV[start:stop], z_PV[stop:].detach()])
 
-    def _keys(self, u_PVD, key_h_pD, y_P) -> torch.Tensor:
+    @staticmethod
+    def _check(h_pVD, key_h_pD, h_PVD, key_h_PD) -> None:
+        """Raise on every rank where a feature of any of them is not finite; the error knows this rank's."""
+        if h_PVD.detach().isfinite().all() and (key_h_PD is None or key_h_PD.isfinite().all()):
+            return
+        is_good_p = h_pVD.detach().isfinite().flatten(1).all(1)
+        if key_h_pD is not None:
+            is_good_p &= key_h_pD.isfinite().all(1)
+        raise NotFiniteError("the feature", ~is_good_p)
+
+    def _keys(self, u_PVD, key_h_PD, y_P) -> torch.Tensor:
         """Fill the pool and return the positive keys (P, D), without gradient (the original's is stopped)."""
         if not self.pool.from_momentum_encoder:
             self.pool.enqueue(u_PVD.detach(), y_P)
             return u_PVD[:, 0].detach()
-        key_u_PD = nn.functional.normalize(parallel.gather_rows(key_h_pD.to(u_PVD.dtype), len(y_P)))
+        key_u_PD = nn.functional.normalize(key_h_PD)
         self.pool.enqueue(key_u_PD[:, None], y_P)
         return key_u_PD
 
