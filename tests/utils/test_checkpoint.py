@@ -16,7 +16,7 @@ def save(folder, step, keep=2, **tensors):
 def test_what_is_saved_comes_back(tmp_path):
     save(tmp_path, 7, a=torch.arange(6.0).view(2, 3).t(), b=torch.tensor(3))
     (path,) = checkpoint.every(tmp_path)
-    assert checkpoint.read_state(path) == {"format": 1, "ranks": 1, "step": 7, "note": "n"}
+    assert checkpoint.read_state(path) == {"format": checkpoint.FORMAT, "ranks": 1, "step": 7, "note": "n"}
     tensors = checkpoint.read_tensors(path / "shared.safetensors")
     assert torch.equal(tensors["a"], torch.arange(6.0).view(2, 3).t()) and tensors["b"] == 3
 
@@ -46,7 +46,7 @@ def test_damage_is_named(tmp_path):
         checkpoint.read_tensors(path / "rank_3.safetensors")
     state = json.loads((path / "state.json").read_text())
     (path / "state.json").write_text(json.dumps(state | {"format": 99}))
-    with pytest.raises(CheckpointError, match="has format 99, this version reads 1"):
+    with pytest.raises(CheckpointError, match=f"has format 99, this version reads {checkpoint.FORMAT}"):
         checkpoint.read_state(path)
     (path / "state.json").write_text("{")
     with pytest.raises(CheckpointError, match="state.json cannot be read"):
