@@ -19,7 +19,7 @@ from eval.bins import PairBin, load_bin
 from eval.embed import Embedder
 from eval.table import results_table, write_results
 from eval.verification import check_bin, find_bins, verify
-from recognition import schedule
+from recognition import scaling, schedule
 from recognition.backbones import get_backbone
 from recognition.data.augment import Augment
 from recognition.data.datasets import open_source
@@ -77,7 +77,7 @@ def main(words: list[str]) -> None:
             raise ValueError("sync_bn=True on several CPU processes: PyTorch has it for GPUs only; use sync_bn=False")
         backbone = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
     backbone = backbone.to(world.device, memory_format=torch.channels_last)
-    objective = make_objective(cfg, source.num_classes).to(world.device)
+    objective = make_objective(cfg, source.num_classes, world).to(world.device)
     encoder = None
     if objective.pool is not None and objective.pool.from_momentum_encoder:
         encoder = MomentumEncoder(backbone, cfg.encoder_momentum)
@@ -196,12 +196,21 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, P
     return source, bins
 
 
-def make_objective(cfg: EasyDict, num_classes: int) -> Objective:
-    """The method as the config describes it."""
+def make_objective(cfg: EasyDict, num_classes: int, world: parallel.World) -> Objective:
+    """The method as the config describes it.
+
+    Raises:
+        ValueError: settings that do not go together, or more classes and queue rows than this rank's memory holds.
+    """
     if cfg.pool != "none" and tuple(cfg.views) != ("original", "augmented"):
         raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
-    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget)
     size = num_classes if cfg.queue_size is None else cfg.queue_size
+    setup = scaling.Setup(
+        num_classes, 0, world.size, cfg.embedding_size, slots=scaling.optimizer_slots(cfg.optimizer, cfg.momentum),
+        pool=cfg.pool, queue_size=size, queue_dtype=cfg.queue_dtype,
+    )  # fmt: skip
+    scaling.check_fits(setup, parallel.free_memory(world.device))
+    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget)
     return Objective(
         head,
         make_margin(

@@ -105,6 +105,16 @@ def test_a_learning_rate_that_is_far_too_high_ends_with_one_line(data, tmp_path)
     assert done.returncode == 2 and "not finite at step" in done.stderr and "lower lr" in done.stderr, done.stderr
 
 
+def test_a_queue_that_cannot_fit_is_refused_before_it_grows(data, tmp_path):
+    words = ["batch_size=8", "views=('original','augmented')", "pool=proxy", "queue_size=2000000000"]
+    done = subprocess.run(
+        command(data, *words, f"output={tmp_path / 'run'}"),
+        env=environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2 and "queue_size=2000000000" in done.stderr and "GiB are free" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_processes_with_different_configs_or_data_say_so_at_once(data, tmp_path):
     other = tmp_path / "other"
     faces.write_records(other, identities=3)

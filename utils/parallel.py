@@ -8,6 +8,7 @@ import datetime
 import inspect
 import os
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -69,6 +70,15 @@ def choose_device(device: str, local_rank: int = 0) -> torch.device:
             f"use device=cpu, or start at most {max(count, 1)} processes (NPROC={max(count, 1)})"
         )
     return torch.device("cuda", local_rank)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that this rank may still take on its device: a CPU's processes share what is there. None: not known."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").exists() else []
+    available = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    return available[0] // int(os.environ.get("LOCAL_WORLD_SIZE", 1)) if available else None
 
 
 def shutdown() -> None:
