@@ -99,12 +99,15 @@ class Objective(nn.Module):
 
         Raises:
             NotFiniteError: features that are nan or infinite, on every rank; nothing has been updated then.
+            ValueError: a label that is no class, likewise.
         """
         P = len(y_p) * parallel.world_size() if pairs is None else pairs
         h_PVD = parallel.gather_rows(h_pVD, P, at_least=torch.float32)
         key_h_PD = None if key_h_pD is None else parallel.gather_rows(key_h_pD, P, at_least=torch.float32)
         self._check(h_pVD, key_h_pD, h_PVD, key_h_PD)
         y_P = parallel.gather_rows(y_p, P)
+        if (outside_P := (y_P < 0) | (y_P >= self.head.num_classes)).any():
+            raise ValueError(f"label {int(y_P[outside_P][0])}: expected a class in [0, {self.head.num_classes})")
         z_PV = h_PVD.norm(dim=2)
         u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
 

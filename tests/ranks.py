@@ -280,6 +280,15 @@ def train_real_steps(steps: int, look_at: list[int]) -> dict:
     return report | {"closest": closest, "statistics": statistics, "queue": queue, "W": W}
 
 
+def first_error(case: dict) -> str:
+    """What `objective_steps` complains about."""
+    try:
+        objective_steps(case)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def gather_and_sum() -> dict:
     """gather_rows and sum_over_ranks on uneven shares, with their gradients."""
     rank, size = parallel.rank(), parallel.world_size()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from recognition.guard import Guard
+from recognition.objective import NotFiniteError
 from tests import gloo, ranks
 from tests.recognition.test_objective import P, make_case
 
@@ -123,6 +124,13 @@ def test_more_than_eight_samples_are_abbreviated(pairs, more):
     named = ", ".join(f"{i} (face {i})" for i in samples)
     for answer in gloo.run(2, ranks.skipped_steps, case):
         assert f"in sample {named}{more}: step skipped" in answer["said"][0]
+
+
+def test_a_bad_feature_is_named_in_the_micro_batch_that_had_it():
+    """The last one begun; those after it never were."""
+    said, trouble = [], NotFiniteError("the feature", torch.tensor([False, True]))
+    Guard([], str, say=said.append).skip(7, trouble, [torch.tensor([0, 1]), torch.tensor([100, 101])])
+    assert said == ["note: the feature is not finite at step 7, in sample 101 (101): step skipped (1 so far)"]
 
 
 def test_an_unknown_action_is_named():

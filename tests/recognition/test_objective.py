@@ -188,7 +188,17 @@ def test_sampled_classes_do_not_depend_on_the_ranks(world_size):
     assert any(a["losses"][1] < f["losses"][1] - 1e-6 for a, f in zip(alone, full, strict=True))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("label", [-1, N])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_a_label_that_is_no_class_is_refused_on_every_rank(world_size, label):
+    case = make_case()
+    h_PVD, y_P, key_h_PD = case["batches"][0]
+    case["batches"][0] = (h_PVD, y_P.index_fill(0, torch.tensor([P - 1]), label), key_h_PD)
+    for message in gloo.run(world_size, ranks.first_error, case):
+        assert message == f"label {label}: expected a class in [0, {N})"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_low_precision_features_are_reduced_in_float32(dtype):
     case = make_case(threshold=None, dtype=torch.float32, h_dtype=dtype)
     case["batches"] = [(h.to(dtype).to(torch.float64), y, k) for h, y, k in case["batches"]]
