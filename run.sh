@@ -83,7 +83,8 @@ train() {
     if [ "$nodes" -gt 1 ]; then
         local node="${NODE_RANK:-${SLURM_NODEID:-}}" host="${MASTER_ADDR:-}"
         if [ -z "$host" ] && [ -n "${SLURM_JOB_NODELIST:-}" ]; then
-            host="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+            host="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
+            host="${host%%$'\n'*}" # not through head: it may close the pipe before scontrol has said everything
         fi
         [[ -z "$node" || "$node" =~ ^[0-9]+$ && "$node" -lt "$nodes" ]] || fail "NODE_RANK=$node: expected 0 to $((nodes - 1))"
         [ -n "$node" ] && [ -n "$host" ] || fail "NNODES=$nodes: NODE_RANK and MASTER_ADDR say which machine this is and who leads"
