@@ -63,11 +63,13 @@ class Trace:
     def __init__(self, budget: int, name: object = 0):
         self.budget, self.name = budget, name
         self.kept, self.inverse = {}, {}
+        self.spent = 0  # bytes of the budget
 
     def begin(self, u_BD: torch.Tensor, columns: Columns) -> None:
         """Make room for what a pass may keep."""
         size = min(len(u_BD) * columns.count, self.budget // u_BD.itemsize)
         self.free = columns.scratch.take(self.name, u_BD, size)
+        self.spent = self.free.nbytes
 
     def room(self, rows: int, columns: int) -> torch.Tensor | None:
         """Memory for a block, or None where the budget is spent."""
@@ -76,11 +78,6 @@ class Trace:
             return None
         block, self.free = self.free[:size], self.free[size:]
         return block.view(rows, columns)
-
-    @property
-    def spent(self) -> int:
-        """Bytes of the budget in use."""
-        return sum(e.nbytes for e, _ in self.kept.values())
 
     def finish(self, u_BD: torch.Tensor, columns: Columns, s: float, bend: Bend | None, lse_B: torch.Tensor) -> None:
         """The pass is over; the gradient of its result is not known yet."""

@@ -87,12 +87,17 @@ def head_steps(case: dict) -> list[dict]:
     `case`: N, D, optimizer (arguments of RowOptimizer), steps [(lr, [(u_BD, y_B)] micro-batches)], and may have
     sample_rate, budget (MiB), block, scale (of the loss), forgotten (micro-batches whose gradient each step drops).
     """
-    head = ClassShard(
-        case["N"], case["D"], case.get("sample_rate", 1.0), seed=3, memory_budget=case.get("budget", 1)
-    ).double()  # fmt: skip
+    rate, budget, scale = case.get("sample_rate", 1.0), case.get("budget", 1), case.get("scale", 1.0)
+    head = ClassShard(case["N"], case["D"], rate, seed=3, memory_budget=budget).double()
     head.weight.mul_(100)  # rows of about unit norm: the decay is felt beside the gradient
-    optimizer, scale = RowOptimizer(*case["optimizer"][:1], head.weight, *case["optimizer"][1:]), case.get("scale", 1.0)
-    report = [{"W": head.weight.clone(), "slots": {name: slot.clone() for name, slot in optimizer.slots.items()}}]
+    kind, *options = case["optimizer"]
+    optimizer = RowOptimizer(kind, head.weight, *options)
+
+    def now(**more) -> dict:
+        slots = {name: slot.clone() for name, slot in optimizer.slots.items()}
+        return {"W": head.weight.clone(), "slots": slots, **more}
+
+    report = [now()]
     for lr, micro_batches in case["steps"]:
         with small_blocks(case.get("block", 3)):
             for i, (u_BD, y_B) in enumerate(micro_batches):
@@ -106,15 +111,8 @@ def head_steps(case: dict) -> list[dict]:
             sampled = [trace.columns.ids_S for trace in traces]
             kept = [[e.nbytes for e, _ in trace.kept.values()] for trace in traces]
             head.step(optimizer, lr, scale)
-        report.append(
-            {
-                "W": head.weight.clone(),
-                "slots": {name: slot.clone() for name, slot in optimizer.slots.items()},
-                "sampled": [None if ids is None else ids + head.start for ids in sampled],
-                "kept": kept,
-                "budget": head.budget,
-            }
-        )
+        sampled = [None if ids is None else ids + head.start for ids in sampled]
+        report.append(now(sampled=sampled, kept=kept, budget=head.budget))
     return report
 
 

@@ -1,5 +1,7 @@
 """The classifier's step, block by block and rank by rank, against torch.optim on the dense W in float64."""
 
+import itertools
+
 import pytest
 import torch
 
@@ -170,17 +172,17 @@ def test_what_is_not_sampled_keeps_every_bit(optimizer, micro_batches):
 
 
 def test_a_sample_has_every_positive_the_rate_and_nothing_twice():
-    case = make_case(N=2000, sample_rate=0.3, micro_batches=2, block=64)
-    rates, samples = [], []
+    """And is drawn anew each time: two share 0.3 of 0.3 of the classes. Of 2000 classes: deviations below 0.011."""
+    case, samples = make_case(N=2000, sample_rate=0.3, micro_batches=2, block=64), []
     for (_, micro_batches), after in zip(case["steps"], run(case, 2)[1:], strict=True):
         for (_, y_B), ids in zip(micro_batches, after["sampled"], strict=True):
             assert torch.isin(y_B, ids).all()
             assert len(ids.unique()) == len(ids)
-            rates.append(len(ids) / 2000)
-            samples.append(frozenset(ids.tolist()))
-    # 12 draws of 2000 classes: a deviation of 0.003
-    assert abs(sum(rates) / len(rates) - 0.3) < 0.012
-    assert len(set(samples)) == len(samples)
+            samples.append(ids)
+    for ids in samples:
+        assert len(ids) / 2000 == pytest.approx(0.3, abs=0.05)
+    for one, other in itertools.combinations(samples, 2):
+        assert torch.isin(one, other).sum().item() / 2000 == pytest.approx(0.09, abs=0.05)
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 4])
@@ -226,3 +228,14 @@ def test_a_bad_setting_is_named(bad):
 def test_an_unknown_optimizer_is_named():
     with pytest.raises(ValueError, match="optimizer='lion': expected"):
         RowOptimizer("lion", torch.zeros(2, 2))
+
+
+def test_memory_set_aside_fits_the_budget_whatever_the_micro_batches():
+    B, C, block = 64, 32, 8
+    head = ClassShard(C, 4, memory_budget=1.9 * B * block * 4 / 2**20)
+    with ranks.small_blocks(block):
+        for _ in range(4):
+            u_BD = torch.nn.functional.normalize(torch.randn(B, 4)).requires_grad_()
+            head.negatives(u_BD, torch.randint(0, C, (B,)), 16.0).sum().backward()
+    aside = [flat.nbytes for name, flat in head.scratch.flats.items() if isinstance(name, int)]
+    assert sum(len(trace.kept) for trace in head._traces) == 1 and sum(aside) <= head.budget
