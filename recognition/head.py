@@ -64,7 +64,7 @@ class ClassShard(nn.Module):
             raise ValueError(f"memory_budget={memory_budget}: expected 0 or more MiB")
         self.num_classes, self.sample_rate, self.seed = num_classes, sample_rate, seed
         self.budget = int(memory_budget * MIB)
-        self.start, self.stop = parallel.share(num_classes, parallel.rank(), parallel.world_size())
+        self.start, self.stop = parallel.own_share(num_classes)
         self.register_buffer("weight", initial_rows(self.start, self.stop, embedding_size, seed))
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
         self._traces: list[sharded.Trace] = []  # one for each micro-batch since the last step

@@ -149,7 +149,7 @@ class Objective(nn.Module):
     @staticmethod
     def _own(z_PV) -> torch.Tensor:
         """The same values; a gradient only for this rank's pairs, since the ranks' gradients are added up."""
-        start, stop = parallel.share(len(z_PV), parallel.rank(), parallel.world_size())
+        start, stop = parallel.own_share(len(z_PV))
         return torch.cat([z_PV[:start].detach(), z_PV[start:stop], z_PV[stop:].detach()])
 
     @staticmethod
@@ -177,7 +177,7 @@ class Objective(nn.Module):
         """
         lq_L = is_lq_P.nonzero().squeeze(1)
         q_LD, key_LD = u_PVD[lq_L, -1], key_u_PD[lq_L]
-        own = torch.arange(*parallel.share(len(lq_L), parallel.rank(), parallel.world_size()), device=q_LD.device)
+        own = torch.arange(*parallel.own_share(len(lq_L)), device=q_LD.device)
         positive_L = self.contrast_scale * sharded.owned_cosine(q_LD, key_LD[own], own)
         loss_L = contrastive_loss(positive_L, self.pool(q_LD, y_P[lq_L], self.contrast_scale), self.denominator)
         return loss_L.new_zeros(len(y_P)).index_put((lq_L,), loss_L)

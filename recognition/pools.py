@@ -70,7 +70,7 @@ class BatchPool(Pool):
     """The features of the current global batch, each rank holding its own pairs."""
 
     def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
-        start, stop = parallel.share(len(y_P), parallel.rank(), parallel.world_size())
+        start, stop = parallel.own_share(len(y_P))
         self.key_KD = u_PVD[start:stop].detach().flatten(0, 1)
         self.y_K = y_P[start:stop].repeat_interleave(u_PVD.shape[1])
 

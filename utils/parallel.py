@@ -35,6 +35,11 @@ def share(total: int, part: int, parts: int) -> tuple[int, int]:
     return start, start + base + (part < more)
 
 
+def own_share(total: int) -> tuple[int, int]:
+    """The range of `total` things that falls to this rank."""
+    return share(total, rank(), world_size())
+
+
 def init(device: str = "auto", timeout_minutes: float = 30) -> World:
     """Join the group that torchrun describes in the environment (one process where it does not) and pick this rank's
     device.
