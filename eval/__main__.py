@@ -15,14 +15,12 @@ from eval.verification import check_bin, find_bins, verify
 from recognition.backbones import get_backbone
 from utils import parallel
 from utils.checkpoint import load_backbone
-from utils.cli import user_errors
+from utils.cli import Parser, user_errors
 
 
 def main(words: list[str]) -> None:
     """Load the model, run the targets that are there, print the table and write results.json."""
-    parser = argparse.ArgumentParser(
-        prog="python -m eval", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("python -m eval", __doc__)
     parser.add_argument("model", type=Path, help="model.pt of a run, or of arcface_torch")
     parser.add_argument("--data", type=Path, required=True, help="folder of the .bin files")
     parser.add_argument("--target", nargs="+", required=True, help="names: lfw means DATA/lfw.bin")

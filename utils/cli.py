@@ -1,5 +1,6 @@
 """How every entry point ends: a user's mistake is one line on stderr and exit code 2, never a traceback."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -9,6 +10,16 @@ import time
 from collections.abc import Iterator
 
 from utils import parallel
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are the same one line as every other mistake's."""
+
+    def __init__(self, prog: str, description: str | None):
+        super().__init__(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> None:
+        raise ValueError(f"{message}; {self.prog} --help shows how it is used")
 
 
 @contextlib.contextmanager

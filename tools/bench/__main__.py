@@ -1,19 +1,18 @@
 """python -m tools.bench NAME [--quick] [--json FILE]: our step against a named baseline, in one process."""
 
-import argparse
 import sys
 
 import torch
 
 from tools.bench import head, queue
 from tools.bench.measure import keep_freed_memory, report
-from utils.cli import user_errors
+from utils.cli import Parser, user_errors
 
 BENCHES = {"head": head.rows, "queue": queue.rows}
 
 
 def main(words: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
+    parser = Parser("python -m tools.bench", __doc__)
     parser.add_argument("name", choices=BENCHES)
     parser.add_argument("--quick", action="store_true", help="small sizes and few runs: does it work at all")
     parser.add_argument("--json", metavar="FILE", help="write the rows there too")

@@ -1,0 +1,57 @@
+"""The same function over many items in several processes, results in the items' order."""
+
+import itertools
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
+
+import cv2
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, chunk: int = 32
+) -> Iterator[Result]:
+    """`map(function, items)` by `workers` processes; what `function` raises comes out here.
+
+    At most four chunks for each worker are under way, so that neither items nor results pile up.
+
+    Args:
+        function: can be pickled, as can its arguments and results.
+        items: taken as they are needed.
+        workers: processes; 0 works in this one.
+        chunk: items that a process takes at a time.
+
+    Raises:
+        ValueError: a negative number of workers.
+    """
+    if workers < 0:
+        raise ValueError(f"workers={workers}: expected 0 (no worker processes) or more")
+    if workers == 0:
+        yield from map(function, items)
+        return
+    items, under_way = iter(items), deque()
+    pool = ProcessPoolExecutor(workers, initializer=_start_worker)
+    try:
+        while True:
+            while len(under_way) < 4 * workers and (part := list(itertools.islice(items, chunk))):
+                under_way.append(pool.submit(_run, function, part))
+            if not under_way:
+                return
+            yield from under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _run(function: Callable[[Item], Result], part: list[Item]) -> list[Result]:
+    return [function(item) for item in part]
+
+
+def _start_worker() -> None:
+    """A worker is one thread, and leaves Ctrl-C to its parent, which ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    cv2.setNumThreads(1)
