@@ -22,9 +22,9 @@ from eval.verification import check_bin, find_bins, verify
 from recognition import scaling, schedule
 from recognition.backbones import get_backbone
 from recognition.data.augment import Augment
-from recognition.data.datasets import open_source
 from recognition.data.loader import Loader, ViewBatches, normalise
 from recognition.data.sampler import GlobalBatchSampler
+from recognition.data.sources import open_source
 from recognition.data.synthetic import write_demo
 from recognition.guard import Guard
 from recognition.head import ClassShard

@@ -24,7 +24,7 @@ from prettytable import PrettyTable
 from configs.base import config as base
 from recognition import scaling, sharded
 from recognition.backbones import get_backbone
-from recognition.data.datasets import open_source
+from recognition.data.sources import open_source
 from recognition.scaling import GIB, MIB, Collective, Network, Setup
 from utils import config
 from utils.cli import user_errors

@@ -34,7 +34,7 @@ def ordered_map(
         yield from map(function, items)
         return
     items, under_way = iter(items), deque()
-    pool = ProcessPoolExecutor(workers, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, initializer=start_worker)
     try:
         while True:
             while len(under_way) < 4 * workers and (part := list(itertools.islice(items, chunk))):
@@ -50,7 +50,7 @@ def _run(function: Callable[[Item], Result], part: list[Item]) -> list[Result]:
     return [function(item) for item in part]
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
     """A worker is one thread, and leaves Ctrl-C to its parent, which ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -3,18 +3,25 @@
 One order for all presets, the one in which a picture comes about: first the scene (flip, crop, rotation,
 colour), then the camera (down-and-up sampling with JPEG compression at the low resolution). Each operation
 has its own probability, drawn independently. Images are RGB uint8, H x W x 3; each operation rounds to uint8.
+A view is a function of the image and `DRAWS` numbers in [0, 1), each with its own place: what one operation takes
+does not depend on the others.
 """
 
 import dataclasses
 import difflib
+import itertools
 import math
 import sys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from utils import jpeg
 
+CROPS = 10  # boxes tried, as in torchvision's RandomResizedCrop
+DRAWS = 13 + 4 * CROPS
+_ORDERS = list(itertools.permutations(range(3)))
 INTERPOLATIONS = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
 
 
@@ -115,25 +122,31 @@ class Augment:
                 raise ValueError(f"unknown augmentation parameter {name!r}: {known}")
         self.parameters = dataclasses.replace(PRESETS[preset], **overrides)
 
-    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """RGB uint8 (H, W, 3) -> the same; `image` is not written to, but may be returned as it is."""
-        p = self.parameters
-        flip_, crop_, rotate_, jitter_, downsample_ = rng.random(5).tolist()
+    def __call__(self, image: np.ndarray, draws: Sequence[float], out: np.ndarray | None = None) -> np.ndarray:
+        """A view of `image`, RGB uint8 (H, W, 3), by `DRAWS` numbers in [0, 1); written into `out` of the same kind."""
+        p, out = self.parameters, np.empty_like(image) if out is None else out
+        flip_, crop_, rotate_, jitter_, downsample_, angle, *factors_, order, ratio, down, up = draws[:13]
         if flip_ < p.flip_probability:
             image = cv2.flip(image, 1)
         if crop_ < p.crop_probability:
-            box = draw_crop(image.shape[0], image.shape[1], p.crop_area, p.crop_aspect, rng)
+            box = draw_crop(image.shape[0], image.shape[1], p.crop_area, p.crop_aspect, draws[13:])
             image = crop(image, *box, resize=p.crop_resize)
         if rotate_ < p.rotation_probability:
-            image = rotate(image, rng.uniform(-p.rotation_degrees, p.rotation_degrees))
+            image = rotate(image, p.rotation_degrees * (2 * angle - 1))
         if jitter_ < p.jitter_probability:
             strengths = (p.jitter_brightness, p.jitter_contrast, p.jitter_saturation)
-            factors = [rng.uniform(max(0.0, 1 - strength), 1 + strength) for strength in strengths]
-            image = jitter(image, factors, rng.permutation(3).tolist())
+            factors = [_between(max(0.0, 1 - s), 1 + s, u) for s, u in zip(strengths, factors_, strict=True)]
+            image = jitter(image, factors, _ORDERS[int(order * len(_ORDERS))])
         if downsample_ < p.downsample_probability:
-            down, up = (INTERPOLATIONS[choice] for choice in rng.integers(len(INTERPOLATIONS), size=2))
-            image = downsample(image, rng.uniform(*p.downsample_ratio), down, up, p.jpeg_quality)
-        return image
+            filters = (INTERPOLATIONS[int(choice * len(INTERPOLATIONS))] for choice in (down, up))
+            downsample(image, _between(*p.downsample_ratio, ratio), *filters, p.jpeg_quality, out)
+        else:
+            np.copyto(out, image)
+        return out
+
+
+def _between(low: float, high: float, u: float) -> float:
+    return low + (high - low) * u
 
 
 def _nearest(name: object, known) -> str:
@@ -142,18 +155,18 @@ def _nearest(name: object, known) -> str:
 
 
 def draw_crop(
-    height: int, width: int, area: tuple[float, float], aspect: tuple[float, float], rng: np.random.Generator
+    height: int, width: int, area: tuple[float, float], aspect: tuple[float, float], draws: Sequence[float]
 ) -> tuple[int, int, int, int]:
     """A box (top, left, h, w) in pixels: uniform area share, log-uniform aspect ratio, uniform place.
 
-    As in torchvision's RandomResizedCrop, 10 boxes are tried; if none fits, it is the whole image.
+    As in torchvision's RandomResizedCrop, 10 boxes of four numbers each are tried; if none fits, it is the whole image.
     """
-    for _ in range(10):
-        pixels = height * width * rng.uniform(*area)
-        ratio = math.exp(rng.uniform(math.log(aspect[0]), math.log(aspect[1])))
+    for at in range(0, 4 * CROPS, 4):
+        pixels = height * width * _between(*area, draws[at])
+        ratio = math.exp(_between(math.log(aspect[0]), math.log(aspect[1]), draws[at + 1]))
         h, w = max(1, round(math.sqrt(pixels / ratio))), max(1, round(math.sqrt(pixels * ratio)))
         if h <= height and w <= width:
-            return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
+            return int(draws[at + 2] * (height - h + 1)), int(draws[at + 3] * (width - w + 1)), h, w
     return 0, 0, height, width
 
 
@@ -174,7 +187,7 @@ def rotate(image: np.ndarray, degrees: float) -> np.ndarray:
     return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR)
 
 
-def jitter(image: np.ndarray, factors: list[float], order: list[int]) -> np.ndarray:
+def jitter(image: np.ndarray, factors: Sequence[float], order: Sequence[int]) -> np.ndarray:
     """Brightness, contrast and saturation by `factors` (1: unchanged), applied in the given order of 0, 1, 2.
 
     torchvision's ColorJitter without hue: each blends the image with a lesser one and clips,
@@ -200,14 +213,24 @@ def _saturation(image: np.ndarray, factor: float) -> np.ndarray:
     return cv2.addWeighted(image, factor, grey, 1 - factor, 0)
 
 
-def downsample(image: np.ndarray, ratio: float, down: int, up: int, jpeg_quality: int | None) -> np.ndarray:
-    """Shrink the sides to `ratio`, compress as JPEG there unless the quality is None, and enlarge again.
+def downsample(
+    image: np.ndarray, ratio: float, down: int, up: int, jpeg_quality: int | None, out: np.ndarray | None = None
+) -> np.ndarray:
+    """Shrink the sides to `ratio`, compress as JPEG there unless the quality is None, and enlarge again (into `out`).
 
     `down` and `up` are OpenCV interpolations. The codec halves the resolution of the colours, as usual.
     """
     height, width = image.shape[:2]
-    small_size = max(1, round(width * ratio)), max(1, round(height * ratio))
-    small = cv2.resize(image, small_size, interpolation=down)
+    small = _resize(image, (max(1, round(width * ratio)), max(1, round(height * ratio))), down)
     if jpeg_quality is not None:
-        small = jpeg.decode(jpeg.encode(small, jpeg_quality))
-    return cv2.resize(small, (width, height), interpolation=up)
+        small = jpeg.compressed(small, jpeg_quality)
+    return _resize(small, (width, height), up, out)
+
+
+def _resize(image: np.ndarray, size: tuple[int, int], interpolation: int, out: np.ndarray | None = None) -> np.ndarray:
+    """OpenCV's resize. Its Lanczos filter has vector instructions for floats only: half the time, the same filter."""
+    if interpolation != cv2.INTER_LANCZOS4:
+        return cv2.resize(image, size, out, interpolation=interpolation)
+    resized = cv2.resize(image.astype(np.float32), size, interpolation=interpolation)
+    np.maximum(resized, 0, out=resized)  # the conversion rounds and clips, but takes the absolute value
+    return cv2.convertScaleAbs(resized, out)

@@ -9,17 +9,20 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from recognition.data.augment import Augment
+from recognition.data.augment import DRAWS, Augment
 from recognition.data.sampler import GlobalBatchSampler
 from utils import rng
 from utils.jpeg import decode
+from utils.workers import start_worker
 
 PURPOSES = {"original": rng.Purpose.ORIGINAL, "augmented": rng.Purpose.AUGMENTED}
+
+
+TRIES = 16  # samples drawn in the place of a damaged one; if they are all damaged too, the data set is
 
 
 class Batch(NamedTuple):
@@ -28,6 +31,7 @@ class Batch(NamedTuple):
     images: torch.Tensor  # RGB uint8 (p, V, S, S, 3)
     labels: torch.Tensor  # int64 (p,)
     index: torch.Tensor  # int64 (p,): which samples of the source these are
+    damaged: list[str]  # what was wrong with samples in whose place others are
 
 
 class ViewBatches:
@@ -42,47 +46,73 @@ class ViewBatches:
         views: "original" (flipped only), "augmented", or both; their order is that of the V axis.
         seed: of the augmentation.
         size: S, the side every image must have.
+        corrupt: what a damaged sample does: "stop" raises, "skip" takes another sample, image and label, in its place.
+            Which one depends on (seed, epoch, index) only, so all ranks and workers agree without a word.
 
     Raises:
-        ValueError: views that are not known, repeated or none.
+        ValueError: views that are not known, repeated or none, or another policy.
     """
 
-    def __init__(self, source, augment: Augment, views: Sequence[str], seed: int, size: int = 112):
+    def __init__(
+        self, source, augment: Augment, views: Sequence[str], seed: int, size: int = 112, corrupt: str = "stop"
+    ):
+        if corrupt not in ("stop", "skip"):
+            raise ValueError(f"corrupt={corrupt!r}: expected 'stop' or 'skip'")
         if not views or len(set(views)) < len(views) or not set(views) <= PURPOSES.keys():
             expected = "('original',), ('augmented',) or ('original', 'augmented')"
             raise ValueError(f"views={views!r}: expected {expected}")
         makers = {"original": Augment("none"), "augmented": augment}
         self.views = [(makers[view], PURPOSES[view]) for view in views]
-        self.source, self.seed, self.size = source, seed, size
+        self.source, self.seed, self.size, self.corrupt = source, seed, size, corrupt
 
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         """The batch of `indices` (int64 (p,)) in `epoch`.
 
         Raises:
-            ValueError: an image that cannot be decoded or is not S x S; the message names it.
+            ValueError: an image that cannot be decoded or is not S x S, or a damaged record; the message names it.
         """
         epoch, indices = item
         images = torch.empty((len(indices), len(self.views), self.size, self.size, 3), dtype=torch.uint8)
-        labels = torch.empty(len(indices), dtype=torch.int64)
-        pixels = images.numpy()
+        labels, taken, damaged, pixels = [], [], [], images.numpy()
+        draws = [self._draws(epoch, indices, purpose) for _, purpose in self.views]
         for row, index in enumerate(indices.tolist()):
-            encoded, labels[row] = self.source[index]
-            image = self._decode(encoded, index)
+            other, face, label = self._sample(epoch, index, damaged)
             for view, (make, purpose) in enumerate(self.views):
-                pixels[row, view] = make(image, rng.generator(self.seed, epoch, index, purpose))
-        return Batch(images, labels, torch.from_numpy(indices.astype(np.int64)))
+                numbers = draws[view][row] if other == index else self._draws(epoch, np.array([other]), purpose)[0]
+                make(face, numbers, pixels[row, view])
+            labels.append(label)
+            taken.append(other)
+        return Batch(images, torch.tensor(labels), torch.tensor(taken), damaged)
 
-    def _decode(self, encoded: bytes, index: int) -> np.ndarray:
+    def _draws(self, epoch: int, indices: np.ndarray, purpose: int) -> list[list[float]]:
+        return rng.uniforms(self.seed, epoch, indices, purpose, DRAWS).tolist()
+
+    def _sample(self, epoch: int, index: int, damaged: list[str]) -> tuple[int, np.ndarray, int]:
+        """The sample of that index, or another one where it is damaged: its own index, face and label."""
         try:
-            image = decode(encoded)
+            return index, *self._decoded(index)
+        except ValueError as error:
+            if self.corrupt == "stop":
+                raise
+            damaged.append(str(error))
+        draws = rng.uniforms(self.seed, epoch, np.array([index]), rng.Purpose.SUBSTITUTE, TRIES)[0]
+        for other in (draws * len(self.source)).astype(int).tolist():
+            with contextlib.suppress(ValueError):
+                return other, *self._decoded(other)
+        raise ValueError(f"{damaged[-1]}; so are {TRIES} other samples: python -m tools.doctor tells what is left")
+
+    def _decoded(self, index: int) -> tuple[np.ndarray, int]:
+        encoded, label = self.source[index]
+        try:
+            face = decode(encoded)
         except ValueError as error:
             raise ValueError(f"{self.source.where(index)}: {error}") from None
-        if image.shape != (self.size, self.size, 3):
+        if face.shape != (self.size, self.size, 3):
             raise ValueError(
-                f"{self.source.where(index)} has {image.shape[1]} x {image.shape[0]} pixels, expected "
+                f"{self.source.where(index)} has {face.shape[1]} x {face.shape[0]} pixels, expected "
                 f"{self.size} x {self.size}: align the faces and store them at that size"
             )
-        return image
+        return face, label
 
 
 class Loader:
@@ -166,10 +196,7 @@ def _interrupt_held_back() -> Iterator[None]:
 
 
 def _start_worker(_: int) -> None:
-    """A worker is one thread, and leaves Ctrl-C to its parent, which ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    cv2.setNumThreads(1)
+    start_worker()
     torch.set_num_threads(1)
 
 

@@ -17,16 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recognition.data.index import RecordError, read_index
 from utils.files import replacing
 
 MAGIC = 0xCED7230A
 _MAGIC_BYTES = struct.pack("<I", MAGIC)
 _PART, _HEADER = struct.Struct("<II"), struct.Struct("<IfQQ")
 MAX_LENGTH = (1 << 29) - 1
-
-
-class RecordError(ValueError):
-    """A record file or index that is missing, damaged, or not the other's."""
 
 
 class Header(NamedTuple):
@@ -71,8 +68,9 @@ class RecordFile:
         idx: path of the index.
 
     Attributes:
-        keys: (n,) int64, ascending whatever the order of the index: InsightFace writes key 0 after the images, im2rec
-            shuffles.
+        keys: n keys, ascending whatever the order of the index (InsightFace writes key 0 after the images, im2rec
+            shuffles): a range where they have no gap, else an int64 array.
+        offsets: (n,) int64, where their records begin.
 
     Raises:
         RecordError: a file is missing, empty or malformed, or the index points past the end of the records.
@@ -80,10 +78,7 @@ class RecordFile:
 
     def __init__(self, rec: str | Path, idx: str | Path):
         self.rec, self.idx = Path(rec), Path(idx)
-        self.keys, self.offsets = _read_index(self.idx)
-        if (np.diff(self.keys) < 0).any():
-            order = np.argsort(self.keys, kind="stable")
-            self.keys, self.offsets = self.keys[order], self.offsets[order]
+        self.keys, self.offsets = read_index(self.idx)
         self._open()
         past = np.flatnonzero(self.offsets > len(self._map) - _PART.size)
         if len(past):
@@ -115,6 +110,8 @@ class RecordFile:
         return self._position(key) is not None
 
     def _position(self, key: int) -> int | None:
+        if isinstance(self.keys, range):
+            return key - self.keys.start if key in self.keys else None
         at = int(np.searchsorted(self.keys, key))
         return at if at < len(self.keys) and self.keys[at] == key else None
 
@@ -127,14 +124,16 @@ class RecordFile:
         position = self._position(key)
         if position is None:
             raise RecordError(f"{self.idx} has no key {key}")
-        offset, parts = int(self.offsets[position]), []
-        while True:
-            flag, payload, offset = self._part(key, offset, limit)
-            if (flag in (0, 1)) != (not parts):
-                raise RecordError(f"{self.rec}: key {key}: parts of the record are out of order")
+        flag, payload, offset = self._part(key, int(self.offsets[position]), limit)
+        if flag == 0:
+            return payload
+        parts = []
+        while flag and (flag == 1) == (not parts):
             parts.append(payload)
-            if flag in (0, 3) or len(payload) == limit:
-                return payload if flag == 0 else _MAGIC_BYTES.join(parts)[:limit]
+            if flag == 3 or len(payload) == limit:
+                return _MAGIC_BYTES.join(parts)[:limit]
+            flag, payload, offset = self._part(key, offset, limit)
+        raise RecordError(f"{self.rec}: key {key}: parts of the record are out of order")
 
     def _part(self, key: int, offset: int, limit: int) -> tuple[int, bytes, int]:
         """Flag, payload and the offset of what follows."""
@@ -153,32 +152,6 @@ class RecordFile:
                 f"{len(self._map) - start}: it is cut or damaged"
             )
         return flag, self._map[start : start + min(length, limit)], start + (length + 3) // 4 * 4
-
-
-def _read_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not data.strip():
-        raise RecordError(f"{path} is empty")
-    if data[:4] == _MAGIC_BYTES:
-        raise RecordError(f"{path} holds records, not an index: are .rec and .idx swapped?")
-    data = data.replace(b"\r\n", b"\n")
-    lines = data if data.endswith(b"\n") else data + b"\n"
-    well_formed = lines.translate(None, b"0123456789") == b"\t\n" * lines.count(b"\n")
-    table = np.fromstring(lines, dtype=np.int64, sep=" ") if well_formed else np.empty(0, np.int64)
-    if table.size != 2 * lines.count(b"\n"):
-        raise RecordError(f"{path}: line {_first_bad_line(lines)}: expected key<TAB>offset")
-    return table[0::2].copy(), table[1::2].copy()
-
-
-def _first_bad_line(data: bytes) -> int:
-    for number, line in enumerate(data.split(b"\n"), 1):
-        fields = line.split(b"\t")
-        if len(fields) != 2 or not all(field.isdigit() for field in fields):
-            return number
-    return number
 
 
 class RecordWriter:

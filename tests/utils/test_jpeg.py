@@ -216,4 +216,4 @@ def test_damage_is_an_error_or_an_image(name):
         else:
             outcomes.append(True)
             assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and max(image.shape) <= 4096
-    assert outcomes.count(False) > 50 and (outcomes.count(True) > 50 or name == "png")  # a PNG has checksums
+    assert outcomes.count(False) > 50 and (outcomes.count(True) > 25 or name == "png")  # a PNG has checksums

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from recognition.data import augment
-from recognition.data.augment import INTERPOLATIONS, PRESETS, Augment, Parameters
-from utils.rng import generator
+from recognition.data.augment import DRAWS, INTERPOLATIONS, PRESETS, Augment, Parameters
+from utils.rng import uniforms
 
 
 def face(seed: int = 0, height: int = 112, width: int = 112) -> np.ndarray:
@@ -16,8 +16,8 @@ def face(seed: int = 0, height: int = 112, width: int = 112) -> np.ndarray:
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def draw(index: int) -> np.random.Generator:
-    return generator(11, 0, index, 2)
+def draw(index: int) -> list[float]:
+    return uniforms(11, 0, np.array([index]), 2, DRAWS)[0].tolist()
 
 
 def only(**parameters) -> Augment:
@@ -205,7 +205,7 @@ def test_ratio_and_interpolations_of_the_low_resolution_are_drawn(monkeypatch):
         Augment("qgface")(face(0), draw(i))
     ratios = np.array([ratio for ratio, *_ in drawn])
     assert 0.1 <= ratios.min() < 0.102 and 0.498 < ratios.max() <= 0.5 and abs(ratios.mean() - 0.3) < 0.01
-    pairs = [(down, up) for _, down, up, _ in drawn]
+    pairs = [(down, up) for _, down, up, *_ in drawn]
     counts = np.array([pairs.count((down, up)) for down in INTERPOLATIONS for up in INTERPOLATIONS])
     assert len(set(INTERPOLATIONS)) == 5 and np.all(np.abs(counts - 100) < 5 * np.sqrt(100))
 

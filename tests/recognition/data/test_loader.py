@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from recognition.data.augment import Augment
+from recognition.data.augment import DRAWS, Augment
 from recognition.data.loader import Loader, ViewBatches, normalise
 from recognition.data.sampler import GlobalBatchSampler
 from utils import jpeg
-from utils.rng import Purpose, generator
+from utils.rng import Purpose, uniforms
 
 BOTH = ("original", "augmented")
 SIDE = 32
@@ -61,10 +61,14 @@ def make(source=None, views=BOTH, preset="qgface", seed=5, **sampler) -> tuple[V
     return batches, GlobalBatchSampler(len(source), sampler.pop("batch_size", 6), seed, **sampler)
 
 
+def numbers(epoch: int, index: int, purpose: Purpose) -> np.ndarray:
+    return uniforms(5, epoch, np.array([index]), purpose, DRAWS)[0]
+
+
 def run(num_workers=0, epochs=(0,), start_step=0, **options) -> list[list[np.ndarray]]:
     """images, labels and index of each step of the epochs."""
     loader = Loader(*make(**options), num_workers)
-    return [[part.numpy() for part in batch] for e in epochs for batch in loader.epoch(e, start_step)]
+    return [[part.numpy() for part in batch[:3]] for e in epochs for batch in loader.epoch(e, start_step)]
 
 
 def assert_same(ours, expected):
@@ -79,14 +83,15 @@ def test_a_batch_is_the_views_of_each_sample_in_the_order_of_the_sampler():
     source = Source()
     batches, sampler = make(source)
     for epoch, indices in sampler.batches(4):
-        images, labels, index = batches[epoch, indices]
+        images, labels, index, damaged = batches[epoch, indices]
+        assert damaged == []
         assert images.dtype == torch.uint8 and images.shape == (6, 2, SIDE, SIDE, 3) and images.is_contiguous()
         assert labels.dtype == index.dtype == torch.int64
         assert index.tolist() == indices.tolist() and labels.tolist() == [i % 5 for i in indices]
         for row, i in enumerate(indices.tolist()):
             image = jpeg.decode(source.encoded[i])
-            original = Augment("none")(image, generator(5, 4, i, Purpose.ORIGINAL))
-            augmented = Augment("qgface")(image, generator(5, 4, i, Purpose.AUGMENTED))
+            original = Augment("none")(image, numbers(4, i, Purpose.ORIGINAL))
+            augmented = Augment("qgface")(image, numbers(4, i, Purpose.AUGMENTED))
             np.testing.assert_array_equal(images[row, 0], original)
             np.testing.assert_array_equal(images[row, 1], augmented)
 
@@ -140,7 +145,7 @@ def test_an_epoch_that_was_left_early_does_not_leak_into_the_next(num_workers):
     loader = Loader(*make(), num_workers)
     for _ in loader.epoch(0):
         break
-    rest = [[part.numpy() for part in batch] for batch in loader.epoch(1, 1)]
+    rest = [[part.numpy() for part in batch[:3]] for batch in loader.epoch(1, 1)]
     assert_same(rest, run(0, epochs=(1,))[1:])
 
 
@@ -272,11 +277,11 @@ def test_normalise_maps_bytes_to_minus_one_to_one_in_channels_last():
 
 
 def test_real_faces_give_batches(shared_data):
-    from recognition.data.datasets import open_source
+    from recognition.data.sources import open_source
 
     source = open_source(shared_data / "celeba_train")
     batches = ViewBatches(source, Augment("qgface"), BOTH, seed=0)
-    images, labels, _ = batches[0, np.arange(40)]
+    images, labels, *_ = batches[0, np.arange(40)]
     difference = (images[:, 0].float() - images[:, 1].float()).abs().mean(dim=(1, 2, 3))
     assert images.shape == (40, 2, 112, 112, 3) and labels.max() < source.num_classes
     assert images.float().std() > 30 and (difference > 0).all()

@@ -73,7 +73,7 @@ def test_an_index_in_any_order(tmp_path, order):
     lines = idx.read_text().splitlines()
     idx.write_bytes("\r\n".join(lines[key] for key in order).encode())
     file = RecordFile(rec, idx)
-    assert file.keys.tolist() == [0, 1, 2, 3] and [file.read(key) for key in order] == [b"%d" % key for key in order]
+    assert list(file.keys) == [0, 1, 2, 3] and [file.read(key) for key in order] == [b"%d" % key for key in order]
 
 
 def test_beyond_4_gib(tmp_path):

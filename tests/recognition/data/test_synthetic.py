@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recognition.data.datasets import RecordSource
+from recognition.data.sources import RecordSource
 from recognition.data.synthetic import draw, write, write_demo
 from utils import jpeg
 from utils.bins import write_bin

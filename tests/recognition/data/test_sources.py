@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from recognition.data.datasets import FolderSource, RecordSource, open_source
 from recognition.data.recordio import Header, RecordError, RecordFile, RecordWriter, pack, unpack
+from recognition.data.sources import FolderSource, RecordSource, open_source
 from tests.faces import photo, write_records
 from utils.jpeg import decode
 
@@ -57,7 +57,7 @@ def test_insightface_records(faces):
 
 def test_identity_records_tell_each_identitys_images(faces):
     source = RecordSource(faces)
-    assert source.identity_keys.tolist() == [13, 14, 15, 16]
+    assert list(source.identity_keys) == [13, 14, 15, 16]
     for label, key in enumerate(source.identity_keys):
         header, payload = unpack(source.records.read(int(key)))
         first, end = header.label.astype(int)

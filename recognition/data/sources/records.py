@@ -1,20 +1,17 @@
-"""Sources of labelled encoded faces: InsightFace record folders and folders of images.
+"""InsightFace's record folders: `train.rec`, `train.idx` and `property`."""
 
-A source has `num_classes`, `side` (pixels), `name`, a length, `source[i] -> (encoded image, label)`, `where(i)`, which
-names a sample in messages, and `digest()`, by which copies on several machines are compared. Sources can be pickled and
-read from any number of processes.
-"""
-
-import hashlib
 import re
+from bisect import bisect_left
 from pathlib import Path
 
 import numpy as np
 
+from recognition.data.mxnet_records import MxnetRecordFile
 from recognition.data.recordio import Header, RecordError, RecordFile, unpack
+from recognition.data.sources.digest import digest
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 MAX_CLASSES = 1 << 24  # labels are stored as float32, which counts no further
+BACKENDS = {"native": RecordFile, "mxnet": MxnetRecordFile}
 
 
 class RecordSource:
@@ -25,24 +22,28 @@ class RecordSource:
 
     Args:
         path: the folder, or its `.rec` file.
+        backend: "native", or "mxnet" to read through mxnet itself, for comparison.
+
+    Attributes:
+        keys: of the images, in the order of the samples.
+        identity_keys: of the identity records; empty without a header.
 
     Raises:
         RecordError: files that are missing or damaged, do not belong together, or state different numbers of classes.
     """
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, backend: str = "native"):
         rec = find_records(Path(path))
-        self.records, self.name = RecordFile(rec, rec.with_suffix(".idx")), str(rec)
-        stated, self.side = _read_property(rec.parent / "property")
+        self.records, self.name = BACKENDS[backend](rec, rec.with_suffix(".idx")), str(rec)
+        stated, self.side = read_property(rec.parent / "property")
         header, _ = unpack(self.records.read(int(self.records.keys[0])))
-        self.identity_keys = np.empty(0, np.int64)
+        self.keys, self.identity_keys = self.records.keys, range(0)
         if header.flag == 2 and self.records.keys[0] == 0:
             first, end = self._header_range(header.label)
-            self.keys = self.records.keys[(self.records.keys >= 1) & (self.records.keys < first)]
-            self.identity_keys = np.arange(first, end)
+            self.keys = self.keys[bisect_left(self.keys, 1) : bisect_left(self.keys, first)]
+            self.identity_keys = range(first, end)
             self.num_classes = end - first
         else:
-            self.keys = self.records.keys
             self.num_classes = stated if stated is not None else MAX_CLASSES
             if stated is None:
                 self.num_classes = int(self.labels().max()) + 1
@@ -64,8 +65,10 @@ class RecordSource:
             raise RecordError(
                 f"{self.name}: header states images from key 1 and identities at [{first}, {end}); the index lacks them"
             )
+        if isinstance(self.records.keys, range) or end > MAX_CLASSES:  # beyond, float32 rounds the header
+            return first, end
         keys = self.records.keys[(self.records.keys >= 1) & (self.records.keys < end)]
-        if end <= MAX_CLASSES and not np.array_equal(keys, np.arange(1, end)):  # beyond, float32 rounds the header
+        if not np.array_equal(keys, np.arange(1, end)):
             wrong = np.flatnonzero(keys[: end - 1] != np.arange(1, end)[: len(keys)])
             key = int(wrong[0]) + 1 if len(wrong) else len(keys) + 1
             raise RecordError(
@@ -90,9 +93,9 @@ class RecordSource:
 
     def digest(self) -> str:
         """Alike for the same index, size and classes; the records themselves are not read."""
-        facts = f"{self.num_classes} {self.side} {self.records.rec.stat().st_size}".encode()
-        parts = (facts, np.ascontiguousarray(self.records.keys), np.ascontiguousarray(self.records.offsets))
-        return _digest(parts)
+        keys = self.records.keys
+        facts = f"{self.num_classes} {self.side} {self.records.rec.stat().st_size}"
+        return digest(facts, repr(keys) if isinstance(keys, range) else keys, self.records.offsets)
 
     def _unpacked(self, index: int, **limit: int) -> tuple[Header, bytes]:
         try:
@@ -113,65 +116,6 @@ class RecordSource:
         return np.fromiter(map(self._label, headers, range(len(self))), np.int64, len(self))
 
 
-class FolderSource:
-    """`root/<identity>/<image>`: identities in name order are the labels 0, 1, ...
-
-    Raises:
-        ValueError: no folders with images below `root`.
-    """
-
-    def __init__(self, root: str | Path, side: int = 112):
-        self.root, self.name, self.side = Path(root), str(root), side
-        folders = sorted(path for path in self.root.iterdir() if path.is_dir())
-        groups = [sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) for folder in folders]
-        kept = [(folder, group) for folder, group in zip(folders, groups, strict=True) if group]
-        if not kept:
-            raise ValueError(f"{root}: no images in folders of it; expected {root}/<identity>/<image>.jpg")
-        self.identities = [folder.name for folder, _ in kept]
-        self.paths = [path for _, group in kept for path in group]
-        self._labels = np.repeat(np.arange(len(kept)), [len(group) for _, group in kept])
-        self.num_classes = len(kept)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def where(self, index: int) -> str:
-        return str(self.paths[index])
-
-    def digest(self) -> str:
-        """Alike for the same identities and file names; the files themselves are not read."""
-        return _digest(f"{path.relative_to(self.root)}\n".encode() for path in self.paths)
-
-    def __getitem__(self, index: int) -> tuple[bytes, int]:
-        """Encoded image and label of a sample."""
-        return self.paths[index].read_bytes(), int(self._labels[index])
-
-    def labels(self) -> np.ndarray:
-        """(n,) int64 labels of all samples."""
-        return self._labels
-
-
-def _digest(parts) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        total.update(part)
-    return total.hexdigest()
-
-
-def open_source(path: str | Path) -> RecordSource | FolderSource:
-    """The faces at `path`: a `.rec` file, a folder with one, or a folder of one folder per identity.
-
-    Raises:
-        ValueError: nothing of that kind is there, or it is damaged.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(f"data {path} does not exist; rec=FOLDER says where train.rec or the identities' folders are")
-    if path.is_file() or any(path.glob("*.rec")) or any(path.glob("*.idx")):
-        return RecordSource(path)
-    return FolderSource(path)
-
-
 def find_records(path: Path) -> Path:
     """The `.rec` that a file or folder means: itself, `train.rec`, or the folder's only one."""
     if path.is_file():
@@ -187,7 +131,7 @@ def find_records(path: Path) -> Path:
     return records[0]
 
 
-def _read_property(path: Path) -> tuple[int | None, int]:
+def read_property(path: Path) -> tuple[int | None, int]:
     """Number of classes and side from `classes,height,width`; (None, 112) without the file."""
     if not path.exists():
         return None, 112

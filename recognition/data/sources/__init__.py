@@ -1,0 +1,50 @@
+"""Sources of labelled encoded faces: record folders, shards, folders of images, tar files, and lists of them.
+
+A source has `num_classes`, `side` (pixels), `name`, a length, `source[i] -> (encoded image, label)`, `where(i)`, which
+names a sample in messages, `labels()`, and `digest()`, by which copies on several machines are compared. Sources can be
+pickled and read from any number of threads and processes.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recognition.data.sources.folder import FolderSource
+from recognition.data.sources.joined import Joined, open_shards
+from recognition.data.sources.records import BACKENDS, RecordSource
+from recognition.data.sources.tars import TarSource
+
+
+def open_source(path: str | Path | Sequence[str], backend: str = "native", cache: str | Path | None = None):
+    """The faces at `path`.
+
+    Args:
+        path: a `.rec` file or a folder with one; a folder of shards (`train-*.rec`); a folder of one folder of images
+            per identity; a folder with `train.json` and tar files, or the path or URL of that `train.json`; or several
+            of these in a list, whose identities are then different people.
+        backend: which library reads records, "native" or "mxnet".
+        cache: folder for what comes from a URL.
+
+    Raises:
+        ValueError: nothing of that kind is there, or it is damaged.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"recordio_backend={backend!r}: expected one of {', '.join(BACKENDS)}")
+    if isinstance(path, (list, tuple)):
+        if not path:
+            raise ValueError("rec=[] names no data: expected at least one folder")
+        sources = [open_source(one, backend, cache) for one in path]
+        return sources[0] if len(sources) == 1 else Joined(sources, " + ".join(source.name for source in sources))
+    if "://" in str(path) or str(path).endswith(".json"):
+        return TarSource(str(path), cache)
+    path = Path(path)
+    if not path.exists():
+        raise ValueError(f"data {path} does not exist; rec=FOLDER says where train.rec or the identities' folders are")
+    if path.is_dir():
+        shards = sorted(path.glob("train-*.rec"))
+        if shards and not (path / "train.rec").exists():
+            return open_shards(path, shards, backend)
+        if (path / "train.json").exists():
+            return TarSource(str(path / "train.json"), cache)
+        if not any(path.glob("*.rec")) and not any(path.glob("*.idx")):
+            return FolderSource(path)
+    return RecordSource(path, backend)
