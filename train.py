@@ -22,6 +22,7 @@ from eval.verification import check_bin, find_bins, verify
 from recognition import scaling, schedule
 from recognition.backbones import get_backbone
 from recognition.data.augment import Augment
+from recognition.data.dali import DaliLoader
 from recognition.data.loader import Loader, ViewBatches, normalise
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.data.sources import open_source
@@ -42,7 +43,7 @@ from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parent
-PER_MACHINE = ("rec", "val_dir", "output", "pretrained", "num_workers")  # may differ between machines
+PER_MACHINE = ("rec", "cache", "val_dir", "output", "pretrained", "num_workers")  # may differ between machines
 SIDE = 112  # pixels of an aligned face
 DEMO = {"seed": 1, "identities": 120, "photos": 20, "test_identities": 60, "pairs": 1200}  # of rec="synthetic"
 
@@ -58,10 +59,9 @@ def main(words: list[str]) -> None:
     # ----- data
     source, bins = open_data(cfg, world)
     pairs = cfg.total_batch_size or cfg.batch_size * world.size  # P: images of a global batch
-    sampler = GlobalBatchSampler(len(source), pairs, cfg.seed, world.rank, world.size)
-    augment = Augment(cfg.augment, **cfg.augment_options)
-    batches = ViewBatches(source, augment, cfg.views, cfg.seed, source.side)
-    loader = Loader(batches, sampler, cfg.num_workers, pin_memory=not cpu)
+    shards = getattr(source, "shard_sizes", None)
+    sampler = GlobalBatchSampler(len(source), pairs, cfg.seed, world.rank, world.size, shards, cfg.shuffle_shards)
+    loader = make_loader(cfg, source, sampler, world)
     steps_per_epoch = sampler.steps_per_epoch // cfg.gradient_acc
     last_step = min(steps_per_epoch * cfg.num_epoch, cfg.max_step or sys.maxsize)
     learning_rate = make_schedule(cfg, steps_per_epoch)
@@ -95,7 +95,7 @@ def main(words: list[str]) -> None:
     log.say(describe(cfg, source, bins, world, pairs, steps_per_epoch, last_step))
 
     # ----- loop
-    stream, means = iter(()), Means()
+    stream, means, damaged = iter(()), Means(), []
     networks = [backbone] if encoder is None else [backbone, encoder]
     guard = Guard(networks, source.where, cfg.nonfinite, cfg.nonfinite_limit, log.say)
     for step in range(start_step + 1, last_step + 1):
@@ -141,6 +141,7 @@ def main(words: list[str]) -> None:
         optimizer.zero_grad(set_to_none=True)
         objective.head.forget()
         # <<< one optimisation step
+        damaged += [line for batch in batches for line in batch.damaged]
         values = None
         if step % cfg.frequent == 0 or step == last_step:
             norms = {"norm_mean": float(objective.quality.mean), "norm_std": float(objective.quality.std)}
@@ -149,6 +150,8 @@ def main(words: list[str]) -> None:
         log.step(step, pairs * cfg.gradient_acc, values)
         end_of_epoch = within + 1 == steps_per_epoch
         if end_of_epoch or step == last_step:
+            log.damaged(epoch, sorted({line for lines in parallel.objects(damaged) for line in lines}))
+            damaged.clear()
             run.save(step, log)
         if step < last_step and (step % cfg.verbose == 0 if cfg.verbose else end_of_epoch):
             run.evaluate(bins, step, log)
@@ -166,26 +169,28 @@ def main(words: list[str]) -> None:
 
 def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, PairBin]]:
     """The training faces and the verification sets that are there; what the config says of the data must be true."""
-    root = Path(cfg.rec)
+    places = cfg.rec if isinstance(cfg.rec, list) else [cfg.rec]
     if cfg.rec == "synthetic":
-        root = ROOT / "data" / "demo"
+        places = [str(ROOT / "data" / "demo")]
         if world.local_rank == 0:
-            write_demo(root, **DEMO)
+            write_demo(Path(places[0]), **DEMO)
         parallel.barrier()
-    source = open_source(root)
+    limit = None if cfg.cache_limit is None else int(cfg.cache_limit * 2**30)
+    source = open_source(places, cfg.recordio_backend, cfg.cache, limit)
     for key, actual in (("num_classes", source.num_classes), ("num_image", len(source))):
         if cfg[key] is not None and cfg[key] != actual:
             raise ValueError(
-                f"{key}={cfg[key]} in the config, but {root} has {actual}; leave the key out or correct it"
+                f"{key}={cfg[key]} in the config, but {source.name} has {actual}; leave the key out or correct it"
             )
     cfg.num_classes, cfg.num_image = source.num_classes, len(source)
     facts = {"identities": source.num_classes, "images": len(source), "digest of the index": source.digest()}
     parallel.must_agree("data", facts)
     if source.side != SIDE:
         raise ValueError(
-            f"{root} holds faces of {source.side} x {source.side} pixels; the networks take {SIDE} x {SIDE}"
+            f"{source.name} holds faces of {source.side} x {source.side} pixels; the networks take {SIDE} x {SIDE}"
         )
-    folder = Path(cfg.val_dir) if cfg.val_dir else (root if root.is_dir() else root.parent)
+    folder = Path(cfg.val_dir or places[0])
+    folder = folder.parent if folder.is_file() else folder
     found, missing = find_bins(folder, cfg.val_targets)
     if missing and parallel.rank() == 0:
         print(
@@ -194,6 +199,17 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, P
     bins = {name: check_bin(load_bin(path)) for name, path in found.items()}
     parallel.must_agree("val_dir", {"pairs": {name: len(pairs.issame) for name, pairs in bins.items()}})
     return source, bins
+
+
+def make_loader(cfg: EasyDict, source, sampler: GlobalBatchSampler, world: parallel.World) -> Loader | DaliLoader:
+    """Batches of views: made by worker processes, or by DALI on the GPU."""
+    if cfg.dali:
+        if world.device.type != "cuda" or cfg.corrupt == "skip":
+            raise ValueError("dali=True needs a GPU, and corrupt='stop' as it cannot pass over images; use dali=False")
+        return DaliLoader(source, sampler, cfg.views, cfg.seed, source.side, world.device, cfg.num_workers)
+    augment = Augment(cfg.augment, **cfg.augment_options)
+    batches = ViewBatches(source, augment, cfg.views, cfg.seed, source.side, cfg.corrupt)
+    return Loader(batches, sampler, cfg.num_workers, pin_memory=world.device.type != "cpu")
 
 
 def make_objective(cfg: EasyDict, num_classes: int, world: parallel.World) -> Objective:

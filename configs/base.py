@@ -9,12 +9,19 @@ from easydict import EasyDict as edict
 config = edict()
 
 # --- data
-# rec: a folder with train.rec, train.idx and property; a .rec file; a folder of one folder of images per identity; or
-# "synthetic": the demo faces, drawn at first use
+# rec: a folder with train.rec, train.idx and property; a .rec file; a folder of shards train-*.rec; a folder of one
+# folder of images per identity; a train.json that lists tar shards, also in object storage; a list of such places,
+# whose identities are different people; or "synthetic": the demo faces, drawn at first use
 config.rec = "synthetic"
 config.num_classes = None  # comes from the data; a number here is checked against it
 config.num_image = None  # likewise
 config.num_workers = 2  # loader processes per rank; 0: decode in the training process
+config.corrupt = "stop"  # a damaged record or image: "stop" the run, or "skip" it: another sample takes its place
+config.recordio_backend = "native"  # "mxnet" reads .rec through mxnet itself, for comparison
+config.dali = False  # True: NVIDIA DALI decodes on the GPU; for views=("original",)
+config.cache = None  # folder for shards from object storage
+config.cache_limit = None  # GiB that they may take; None: no limit
+config.shuffle_shards = None  # so many shards are mixed at a time; None: all of the data
 config.seed = 2048  # of weights, order and augmentation
 
 # --- network
@@ -92,6 +99,10 @@ config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the
 
 # Types of the keys that may be None, and of those that take more than their default shows.
 types = {
+    "rec": (str, list),
+    "cache": (str, type(None)),
+    "cache_limit": (float, type(None)),
+    "shuffle_shards": (int, type(None)),
     "augment_options": (dict,),
     "num_classes": (int, type(None)),
     "num_image": (int, type(None)),
@@ -110,10 +121,13 @@ least = {
     "total_batch_size": 1, "lr": 0.0, "momentum": 0.0, "weight_decay": 0.0, "num_epoch": 1, "max_step": 1,
     "lr_power": 0.0, "lr_gamma": 0.0, "clip_grad_norm": 0.0, "gradient_acc": 1, "keep_checkpoints": 1, "frequent": 1,
     "verbose": 0, "memory_budget": 0, "nonfinite_limit": 1, "margin": 0.0, "norm_weight": 0.0, "scale": 0.0,
-    "contrast_scale": 0.0, "contrast_weight": 0.0, "queue_size": 0, "quality_std": 0.0,
+    "cache_limit": 0.0, "shuffle_shards": 1, "contrast_scale": 0.0, "contrast_weight": 0.0, "queue_size": 0,
+    "quality_std": 0.0,
 }  # fmt: skip
 most = {"dropout": 1.0, "sample_rate": 1.0, "quality_threshold": 1.0, "quality_ema": 1.0, "encoder_momentum": 1.0}
 choices = {
+    "corrupt": ("stop", "skip"),
+    "recordio_backend": ("native", "mxnet"),
     "optimizer": ("sgd", "adamw"),
     "lr_schedule": ("polynomial", "step"),
     "amp_dtype": ("float16", "bfloat16"),
@@ -129,6 +143,7 @@ choices = {
 }
 # What the entries of a tuple or list are.
 entries = {
+    "rec": str,
     "margin_list": float,
     "norm_range": float,
     "margin_range": float,
@@ -140,7 +155,6 @@ entries = {
 # Keys of arcface_torch without a meaning here. A list: only these values are accepted, others would silently change the
 # experiment. None: any value, because nothing that is trained depends on it.
 arcface_only = {
-    "dali": None,  # the same faces through another decoder
     "dali_aug": [False],
     "interclass_filtering_threshold": [0],
     "using_wandb": [False],

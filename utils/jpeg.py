@@ -20,17 +20,17 @@ class ImageError(ValueError):
     """Bytes that are no image, or only a part of one."""
 
 
-def check(data: bytes) -> None:
-    """Refuse what is not a whole JPEG, PNG or BMP of at most 4096 x 4096 pixels.
+def check(data: bytes) -> tuple[int, int]:
+    """Width and height; refuses what is not a whole JPEG, PNG or BMP of at most 4096 x 4096 pixels.
 
     Raises:
         ImageError: says what is wrong.
     """
-    _is_plain_jpeg(data)
+    return _header(data)[:2]
 
 
-def _is_plain_jpeg(data: bytes) -> bool:
-    """Checked, and whether simplejpeg can take it: a grey or colour JPEG without an Exif orientation."""
+def _header(data: bytes) -> tuple[int, int, bool]:
+    """Width, height, and whether simplejpeg can take it: a grey or colour JPEG without an Exif orientation."""
     plain = False
     if data[:2] == b"\xff\xd8":
         if data.rstrip(b"\0")[-2:] != b"\xff\xd9":
@@ -46,7 +46,7 @@ def _is_plain_jpeg(data: bytes) -> bool:
         raise ImageError(f"{len(data)} bytes that start with {bytes(data[:4])!r} are no JPEG, PNG or BMP image")
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
         raise ImageError(f"image of {width} x {height} pixels: expected 1 to {MAX_SIDE} on each side")
-    return plain
+    return width, height, plain
 
 
 def _jpeg_header(data: bytes) -> tuple[int, int, bool]:
@@ -73,7 +73,7 @@ def decode(data: bytes) -> np.ndarray:
     Raises:
         ImageError: not an image, cut, damaged, or too large.
     """
-    if _is_plain_jpeg(data):
+    if _header(data)[2]:
         try:
             return simplejpeg.decode_jpeg(data, "RGB", strict=True)
         except ValueError as error:

@@ -24,7 +24,7 @@ class RunLog:
         self.enabled, self.start = enabled, start
         if not enabled:
             return
-        path = folder / "metrics.jsonl"
+        self.folder, path = folder, folder / "metrics.jsonl"
         path.write_text("".join(_lines_until(path, start)))
         self.metrics = path.open("a", buffering=1)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
@@ -52,6 +52,15 @@ class RunLog:
             f"loss {values['loss_classification']:.3f}+{values['loss_contrastive']:.3f} lr {values['lr']:.4g} "
             f"LQ {values['lq_pairs']:.0%} {rate:.0f} img/s"
         )
+
+    def damaged(self, epoch: int, lines: list[str]) -> None:
+        """What was wrong with the samples that an epoch left out: on screen, all of them in damaged.txt."""
+        if not self.enabled or not lines:
+            return
+        with (self.folder / "damaged.txt").open("a") as file:
+            file.writelines(f"epoch {epoch}\t{line}\n" for line in lines)
+        more = [f"... {len(lines) - 10} more in {self.folder / 'damaged.txt'}"] if len(lines) > 10 else []
+        self.say("\n  ".join([f"epoch {epoch}: {len(lines)} damaged samples were left out", *lines[:10], *more]))
 
     def pause(self) -> None:
         """Leave evaluation and saving out of samples_per_s."""

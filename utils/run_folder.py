@@ -9,7 +9,7 @@ from pathlib import Path
 from utils import parallel
 from utils.files import replacing, writable_folder
 
-CONTENTS = ("config.json", "metrics.jsonl", "results.json", "model.pt", "checkpoints", "tensorboard")
+CONTENTS = ("config.json", "metrics.jsonl", "damaged.txt", "results.json", "model.pt", "checkpoints", "tensorboard")
 
 
 class RunFolder:

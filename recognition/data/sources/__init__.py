@@ -14,7 +14,12 @@ from recognition.data.sources.records import BACKENDS, RecordSource
 from recognition.data.sources.tars import TarSource
 
 
-def open_source(path: str | Path | Sequence[str], backend: str = "native", cache: str | Path | None = None):
+def open_source(
+    path: str | Path | Sequence[str],
+    backend: str = "native",
+    cache: str | Path | None = None,
+    cache_limit: int | None = None,
+):
     """The faces at `path`.
 
     Args:
@@ -22,7 +27,7 @@ def open_source(path: str | Path | Sequence[str], backend: str = "native", cache
             per identity; a folder with `train.json` and tar files, or the path or URL of that `train.json`; or several
             of these in a list, whose identities are then different people.
         backend: which library reads records, "native" or "mxnet".
-        cache: folder for what comes from a URL.
+        cache, cache_limit: folder for what comes from a URL, and the bytes that may be there.
 
     Raises:
         ValueError: nothing of that kind is there, or it is damaged.
@@ -32,10 +37,10 @@ def open_source(path: str | Path | Sequence[str], backend: str = "native", cache
     if isinstance(path, (list, tuple)):
         if not path:
             raise ValueError("rec=[] names no data: expected at least one folder")
-        sources = [open_source(one, backend, cache) for one in path]
+        sources = [open_source(one, backend, cache, cache_limit) for one in path]
         return sources[0] if len(sources) == 1 else Joined(sources, " + ".join(source.name for source in sources))
     if "://" in str(path) or str(path).endswith(".json"):
-        return TarSource(str(path), cache)
+        return TarSource(str(path), cache, cache_limit)
     path = Path(path)
     if not path.exists():
         raise ValueError(f"data {path} does not exist; rec=FOLDER says where train.rec or the identities' folders are")
@@ -44,7 +49,7 @@ def open_source(path: str | Path | Sequence[str], backend: str = "native", cache
         if shards and not (path / "train.rec").exists():
             return open_shards(path, shards, backend)
         if (path / "train.json").exists():
-            return TarSource(str(path / "train.json"), cache)
+            return TarSource(str(path / "train.json"), cache, cache_limit)
         if not any(path.glob("*.rec")) and not any(path.glob("*.idx")):
             return FolderSource(path)
     return RecordSource(path, backend)

@@ -45,8 +45,8 @@ class Joined:
 
     @property
     def shard_sizes(self) -> list[int]:
-        """Samples of each part, in their order."""
-        return np.diff(self.starts).tolist()
+        """Samples of each shard, in their order."""
+        return [size for source in self.sources for size in getattr(source, "shard_sizes", [len(source)])]
 
     def _place(self, index: int) -> tuple[int, int]:
         """Which source, and which of its samples."""
