@@ -120,11 +120,18 @@ class Augment:
             if name not in Parameters.__dataclass_fields__:
                 known = _nearest(name, Parameters.__dataclass_fields__)
                 raise ValueError(f"unknown augmentation parameter {name!r}: {known}")
-        self.parameters = dataclasses.replace(PRESETS[preset], **overrides)
+        self.parameters = p = dataclasses.replace(PRESETS[preset], **overrides)
+        self.flips_only = not any(
+            (p.crop_probability, p.rotation_probability, p.jitter_probability, p.downsample_probability)
+        )
+        self.draws = DRAWS if p.crop_probability else DRAWS - 4 * CROPS  # numbers that a view takes
 
     def __call__(self, image: np.ndarray, draws: Sequence[float], out: np.ndarray | None = None) -> np.ndarray:
-        """A view of `image`, RGB uint8 (H, W, 3), by `DRAWS` numbers in [0, 1); written into `out` of the same kind."""
+        """A view of `image`, RGB uint8 (H, W, 3), by `self.draws` numbers in [0, 1) or more; written into `out` of the same
+        kind."""
         p, out = self.parameters, np.empty_like(image) if out is None else out
+        if self.flips_only:
+            return cv2.flip(image, 1, out) if draws[0] < p.flip_probability else cv2.copyTo(image, None, out)
         flip_, crop_, rotate_, jitter_, downsample_, angle, *factors_, order, ratio, down, up = draws[:13]
         if flip_ < p.flip_probability:
             image = cv2.flip(image, 1)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from recognition.data.augment import DRAWS, Augment
+from recognition.data.augment import Augment
 from recognition.data.sampler import GlobalBatchSampler
 from utils import rng
 from utils.jpeg import decode
@@ -32,6 +32,11 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # int64 (p,)
     index: torch.Tensor  # int64 (p,): which samples of the source these are
     damaged: list[str]  # what was wrong with samples in whose place others are
+
+
+class _View(NamedTuple):
+    make: Augment
+    purpose: rng.Purpose
 
 
 class ViewBatches:
@@ -62,7 +67,7 @@ class ViewBatches:
             expected = "('original',), ('augmented',) or ('original', 'augmented')"
             raise ValueError(f"views={views!r}: expected {expected}")
         makers = {"original": Augment("none"), "augmented": augment}
-        self.views = [(makers[view], PURPOSES[view]) for view in views]
+        self.views = [_View(makers[view], PURPOSES[view]) for view in views]
         self.source, self.seed, self.size, self.corrupt = source, seed, size, corrupt
 
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
@@ -74,18 +79,18 @@ class ViewBatches:
         epoch, indices = item
         images = torch.empty((len(indices), len(self.views), self.size, self.size, 3), dtype=torch.uint8)
         labels, taken, damaged, pixels = [], [], [], images.numpy()
-        draws = [self._draws(epoch, indices, purpose) for _, purpose in self.views]
+        draws = [self._draws(epoch, indices, view) for view in self.views]
         for row, index in enumerate(indices.tolist()):
             other, face, label = self._sample(epoch, index, damaged)
-            for view, (make, purpose) in enumerate(self.views):
-                numbers = draws[view][row] if other == index else self._draws(epoch, np.array([other]), purpose)[0]
-                make(face, numbers, pixels[row, view])
+            for place, view in enumerate(self.views):
+                numbers = draws[place][row] if other == index else self._draws(epoch, np.array([other]), view)[0]
+                view.make(face, numbers, pixels[row, place])
             labels.append(label)
             taken.append(other)
         return Batch(images, torch.tensor(labels), torch.tensor(taken), damaged)
 
-    def _draws(self, epoch: int, indices: np.ndarray, purpose: int) -> list[list[float]]:
-        return rng.uniforms(self.seed, epoch, indices, purpose, DRAWS).tolist()
+    def _draws(self, epoch: int, indices: np.ndarray, view: "_View") -> list[list[float]]:
+        return rng.uniforms(self.seed, epoch, indices, view.purpose, view.make.draws).tolist()
 
     def _sample(self, epoch: int, index: int, damaged: list[str]) -> tuple[int, np.ndarray, int]:
         """The sample of that index, or another one where it is damaged: its own index, face and label."""

@@ -24,6 +24,7 @@ class Row(NamedTuple):
     baseline: float
     ours: float
     target: float | None = None  # what the ratio must not exceed; None: for information
+    higher: bool = False  # True: more is better, and the ratio must reach the target
 
     @property
     def ratio(self) -> float:
@@ -31,7 +32,9 @@ class Row(NamedTuple):
 
     @property
     def ok(self) -> bool | None:
-        return None if self.target is None else self.ratio <= self.target
+        if self.target is None:
+            return None
+        return self.ratio >= self.target if self.higher else self.ratio <= self.target
 
 
 def keep_freed_memory() -> None:
@@ -95,12 +98,13 @@ def report(rows: list[Row], path: str | None) -> None:
     table.align = "r"
     table.align["case"] = "l"
     for row in rows:
-        target = "" if row.target is None else f"<= {row.target:g}"
+        target = "" if row.target is None else f"{'>=' if row.higher else '<='} {row.target:g}"
         verdict = {None: "", True: "ok", False: "MISSED"}[row.ok]
         table.add_row(
             [row.case, row.unit, f"{row.baseline:.4g}", f"{row.ours:.4g}", f"{row.ratio:.3f}", target, verdict]
         )
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}\n{table}")
     if path:
-        lines = [{**row._asdict(), "ratio": row.ratio, "ok": row.ok} for row in rows]
+        names = ("case", "unit", "baseline", "ours", "ratio", "target", "ok")
+        lines = [{name: getattr(row, name) for name in names} for row in rows]
         Path(path).write_text(json.dumps(lines, indent=1) + "\n")
