@@ -24,6 +24,7 @@ ROOM = 1 << 30  # bytes
 
 
 def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is told by its signal
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM,) * 2)
 
