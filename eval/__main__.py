@@ -3,13 +3,12 @@
 python -m eval work_dirs/demo/model.pt --data data/demo --target demo demo_lq
 """
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
 from eval.bins import load_bin
 from eval.embed import Embedder
+from eval.network import network_of
 from eval.table import results_table, write_results
 from eval.verification import check_bin, find_bins, verify
 from recognition.backbones import get_backbone
@@ -37,8 +36,7 @@ def main(words: list[str]) -> None:
         raise ValueError(f"none of {', '.join(missing)} is in {options.data}; expected {missing[0]}.bin there")
     for name in missing:
         print(f"skipped {name}: no {name}.bin in {options.data}")
-    network, embedding_size = _network(options)
-    backbone = get_backbone(network, embedding_size)
+    backbone = get_backbone(*network_of(options.model, options.network, options.embedding_size))
     load_backbone(backbone, options.model)
     embed = Embedder(backbone, parallel.choose_device(options.device), options.channels, batch_size=options.batch_size)
     results = {}
@@ -50,22 +48,6 @@ def main(words: list[str]) -> None:
     output = options.output or options.model.with_name("results.json")
     write_results(output, options.model, results)
     print(f"results  {output}")
-
-
-def _network(options: argparse.Namespace) -> tuple[str, int]:
-    """Name and width of the model's network: from the options, else from the run's config.json."""
-    network, size, path = options.network, options.embedding_size, options.model.with_name("config.json")
-    if network is None or size is None:
-        try:
-            config = json.loads(path.read_text())
-            network, size = network or config["network"], size or config["embedding_size"]
-        except (OSError, ValueError, KeyError):
-            network, size = network, size or 512
-    if network is None:
-        raise ValueError(
-            f"no config.json beside {options.model} says which network it is; add --network, for example r50"
-        )
-    return network, size
 
 
 if __name__ == "__main__":

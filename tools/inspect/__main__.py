@@ -1,0 +1,23 @@
+"""python -m tools.inspect NAME ...: what a training does, as a picture.
+
+augment    faces, their augmented views, and which of these count as low quality
+"""
+
+import sys
+
+from tools.inspect import augment
+from utils.cli import Parser, user_errors
+
+PARTS = {"augment": augment.main}
+
+
+def main(words: list[str]) -> None:
+    """Hand the words after the first to the part that it names."""
+    parser = Parser("python -m tools.inspect", __doc__)
+    parser.add_argument("name", choices=PARTS)
+    PARTS[parser.parse_args(words[:1]).name](words[1:])
+
+
+if __name__ == "__main__":
+    with user_errors():
+        main(sys.argv[1:])
