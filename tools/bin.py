@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from eval.embed import fit
-from recognition.data.datasets import open_source
+from recognition.data.sources import open_source
 from tools import pairs
 from utils import jpeg
 from utils.bins import write_bin

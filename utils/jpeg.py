@@ -12,6 +12,7 @@ import numpy as np
 import simplejpeg
 
 MAX_SIDE = 4096
+MAX_SCANS = 100  # of a progressive JPEG; libjpeg writes 10
 _PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
 _WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xDA)}  # decoders step over these: taking a length hides the frame they see
 
@@ -39,6 +40,8 @@ def _header(data: bytes) -> tuple[int, int, bool]:
     elif data[:8] == _PNG and len(data) >= 24:
         if data.rstrip(b"\0")[-8:-4] != b"IEND":
             raise ImageError(f"PNG of {len(data)} bytes has no end chunk: it is cut")
+        if data[12:16] != b"IHDR":
+            raise ImageError(f"PNG of {len(data)} bytes has no header chunk")
         width, height = struct.unpack(">II", data[16:24])
     elif data[:2] == _BMP and len(data) >= 26:
         width, height = (abs(side) for side in struct.unpack("<ii", data[18:26]))
@@ -60,11 +63,26 @@ def _jpeg_header(data: bytes) -> tuple[int, int, bool]:
             break
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            if marker > 0xC1 and data.count(b"\xff\xda") > MAX_SCANS:
+                raise ImageError(
+                    f"JPEG of {len(data)} bytes has more than {MAX_SCANS} scans: each takes as long as one image"
+                )
             return width, height, plain and data[at + 9] in (1, 3)
         else:
             plain = plain and not (marker == 0xE1 and data[at + 4 : at + 8] == b"Exif")
             at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
     raise ImageError(f"JPEG of {len(data)} bytes has no frame header")
+
+
+def _plain_png(data: bytes) -> bytes:
+    """The chunks that make the picture: texts and profiles unfold to gigabytes, animations crash OpenCV 4.11."""
+    at, kept = 8, [data[:8]]
+    while at + 12 <= len(data):
+        end = at + 12 + struct.unpack(">I", data[at : at + 4])[0]
+        if data[at + 4 : at + 8] in (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept)
 
 
 def decode(data: bytes) -> np.ndarray:
@@ -78,6 +96,7 @@ def decode(data: bytes) -> np.ndarray:
             return simplejpeg.decode_jpeg(data, "RGB", strict=True)
         except ValueError as error:
             raise ImageError(f"JPEG of {len(data)} bytes is damaged: {error}") from None
+    data = _plain_png(data) if data[:8] == _PNG else data
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error as error:

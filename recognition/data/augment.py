@@ -127,8 +127,7 @@ class Augment:
         self.draws = DRAWS if p.crop_probability else DRAWS - 4 * CROPS  # numbers that a view takes
 
     def __call__(self, image: np.ndarray, draws: Sequence[float], out: np.ndarray | None = None) -> np.ndarray:
-        """A view of `image`, RGB uint8 (H, W, 3), by `self.draws` numbers in [0, 1) or more; written into `out` of the same
-        kind."""
+        """A view of `image`, RGB uint8 (H, W, 3), by at least `self.draws` numbers in [0, 1); written into `out`."""
         p, out = self.parameters, np.empty_like(image) if out is None else out
         if self.flips_only:
             return cv2.flip(image, 1, out) if draws[0] < p.flip_probability else cv2.copyTo(image, None, out)

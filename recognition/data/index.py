@@ -11,6 +11,7 @@ import numpy as np
 
 _CHUNK = 1 << 22  # bytes parsed at a time
 _DIGITS = b"0123456789"
+_LARGEST = np.iinfo(np.int64).max  # stands for every number that is larger still
 
 
 class RecordError(ValueError):
@@ -85,9 +86,9 @@ def _parse(lines: bytes, path: Path, first: int) -> np.ndarray:
     count = lines.count(b"\n")
     if lines.translate(None, _DIGITS) == b"\t\n" * count:
         numbers = np.fromstring(lines, dtype=np.int64, sep=" ")
-        if numbers.size == 2 * count:
+        if numbers.size == 2 * count and numbers.max() < _LARGEST:
             return numbers.reshape(-1, 2)
     fields = (line.split(b"\t") for line in lines.split(b"\n"))
-    good = (len(pair) == 2 and all(field.isdigit() for field in pair) for pair in fields)
+    good = (len(pair) == 2 and all(f.isdigit() and int(f[:20]) < _LARGEST for f in pair) for pair in fields)
     bad = next(number for number, fine in enumerate(good, first) if not fine)
     raise RecordError(f"{path}: line {bad}: expected key<TAB>offset")

@@ -80,11 +80,12 @@ class RecordFile:
         self.rec, self.idx = Path(rec), Path(idx)
         self.keys, self.offsets = read_index(self.idx)
         self._open()
-        past = np.flatnonzero(self.offsets > len(self._map) - _PART.size)
-        if len(past):
+        wrong = (self.offsets > len(self._map) - _PART.size) | (self.offsets % 4 != 0)
+        if wrong.any():
+            key, offset = self.keys[int(wrong.argmax())], self.offsets[wrong.argmax()]
             raise RecordError(
-                f"{self.idx}: key {self.keys[past[0]]} points to byte {self.offsets[past[0]]}, but {self.rec} has "
-                f"{len(self._map)}; the .rec is cut, or the .idx belongs to another one"
+                f"{self.idx}: key {key} points to byte {offset}, but {self.rec} has {len(self._map)} and its records "
+                "begin at multiples of 4; the .rec is cut, or the .idx belongs to another one"
             )
 
     def _open(self) -> None:

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from eval.bins import BinError, load_bin
-from recognition.data.datasets import RecordSource
 from recognition.data.recordio import Header, RecordError, RecordFile, RecordWriter, pack, unpack
+from recognition.data.sources import RecordSource
 from tests.corpus import images
 from utils.jpeg import ImageError, decode
 
@@ -60,7 +60,7 @@ class Records:
             file = RecordFile(rec, idx)
         except RecordError as error:
             return _named(error, self.folder)
-        errors = [self._read(file, key, data, name) for key in file.keys[:30].tolist()]
+        errors = [self._read(file, key, data, name) for key in list(file.keys[:30])]
         return max(errors, default="") or (self._read_faces(rec) if name == "faces" else "")
 
     def _read(self, file: RecordFile, key: int, data: bytes, name: str) -> str:

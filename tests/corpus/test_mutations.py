@@ -1,24 +1,10 @@
 """Files damaged at random: each is read rightly or refused clearly, without a crash, a hang or more than 1 GiB."""
 
-import importlib.util
-
 import pytest
 
 from tests.corpus import sandbox
 from tests.corpus.families import FAMILIES, Bins, Images, Lists, Records
 from tests.corpus.images import BASES
-
-KNOWN = {
-    "rec": "RecordSource does not name the file whose header record announces more labels than it has",
-    "png": "OpenCV 4.11 writes beyond an image whose animation has larger frames",
-}
-
-
-def marked(family: str):
-    marks = [pytest.mark.xfail(strict=True, reason=KNOWN[family])] if family in KNOWN else []
-    if family == "lst" and importlib.util.find_spec("recognition.data.lists") is None:
-        marks.append(pytest.mark.skip(reason="no reader of .lst here"))
-    return pytest.param(family, marks=marks)
 
 
 def check(family: str, seed: int, count: int, timeout: float):
@@ -28,13 +14,13 @@ def check(family: str, seed: int, count: int, timeout: float):
     assert end["slowest"][0] < 5 and end["mib"] < 1024, end
 
 
-@pytest.mark.parametrize("family", map(marked, FAMILIES))
+@pytest.mark.parametrize("family", FAMILIES)
 def test_some_mutations(family):
     check(family, 1, 2000, 60)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", map(marked, FAMILIES))
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_hundred_thousand_mutations(family):
     check(family, 0, 100_000, 240)
 
@@ -49,7 +35,6 @@ def test_intact_files_are_read(tmp_path, family):
 
 
 def test_intact_lists_are_read(tmp_path):
-    pytest.importorskip("recognition.data.lists")
     reader = Lists(tmp_path)
     assert [reader(data, 0) for data in reader.bases] == [""] * 4
 

@@ -1,6 +1,8 @@
 """`python -m tools.bench`: the quick sizes of every bench run, and what they leave behind."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -10,14 +12,19 @@ KEYS = ["case", "unit", "baseline", "ours", "target", "ratio", "ok"]
 
 
 @pytest.mark.parametrize("name", bench.BENCHES)
-def test_a_quick_run_writes_its_rows(name, tmp_path, capsys):
+def test_a_quick_run_writes_its_rows(name, tmp_path, capsys, root):
     file = tmp_path / "rows.json"
-    bench.main([name, "--quick", "--json", str(file)])
-    rows, shown = json.loads(file.read_text()), capsys.readouterr().out
-    assert len({(row["case"], row["unit"]) for row in rows}) == len(rows) >= 8
+    if name == "loader":  # in a process of its own: mxnet does not survive the forks of other tests
+        words = [sys.executable, "-m", "tools.bench", name, "--quick", "--json", str(file)]
+        shown = subprocess.run(words, cwd=root, capture_output=True, text=True, check=True, timeout=120).stdout
+    else:
+        bench.main([name, "--quick", "--json", str(file)])
+        shown = capsys.readouterr().out
+    rows = json.loads(file.read_text())
+    assert len({(row["case"], row["unit"]) for row in rows}) == len(rows) >= 5
     for row in rows:
         assert sorted(row) == sorted(KEYS)
-        assert row["unit"] in ("s", "MiB", "us", "KiB") and row["case"] in shown
+        assert row["unit"] in ("s", "1/s", "MiB", "us", "KiB") and row["case"] in shown
         assert row["baseline"] > 0 and row["ours"] > 0
         assert row["ratio"] == pytest.approx(row["ours"] / row["baseline"])
         assert row["target"] is None and row["ok"] is None  # they are for the full sizes
@@ -27,14 +34,13 @@ def test_a_target_is_met_or_missed():
     assert bench.head.Row("a case", "s", 2.0, 1.0, target=0.5).ok is True
     assert bench.head.Row("a case", "s", 2.0, 1.1, target=0.5).ok is False
     assert bench.head.Row("a case", "s", 2.0, 1.1).ok is None
+    assert [bench.head.Row("a case", "1/s", 1.0, ours, 2.0, higher=True).ok for ours in (1.9, 2.0)] == [False, True]
 
 
 @pytest.mark.parametrize("words", [["haed", "--quick"], [], ["head", "--quik"]])
-def test_mistyped_words(words, capsys):
-    with pytest.raises(SystemExit) as end:
+def test_mistyped_words(words):
+    with pytest.raises(ValueError, match="head|--quik|required: name"):
         bench.main(words)
-    assert end.value.code == 2
-    assert "head" in capsys.readouterr().err
 
 
 def test_threads_are_at_least_one():

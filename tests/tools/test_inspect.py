@@ -10,8 +10,8 @@ import torch
 
 from recognition.backbones import get_backbone
 from recognition.data.augment import Augment
-from recognition.data.datasets import open_source
 from recognition.data.loader import ViewBatches
+from recognition.data.sources import open_source
 from tests import faces
 from tools.inspect import __main__ as command
 from tools.inspect import augment, sheet

@@ -22,8 +22,8 @@ from eval.embed import Embed, Embedder
 from eval.network import network_of, run_config
 from recognition.backbones import get_backbone
 from recognition.data.augment import PRESETS, Augment
-from recognition.data.datasets import open_source
 from recognition.data.loader import ViewBatches
+from recognition.data.sources import open_source
 from recognition.quality import NormStatistics, partition
 from tools.inspect import sheet
 from utils import parallel

@@ -36,8 +36,8 @@ class RecordSource:
         rec = find_records(Path(path))
         self.records, self.name = BACKENDS[backend](rec, rec.with_suffix(".idx")), str(rec)
         stated, self.side = read_property(rec.parent / "property")
-        header, _ = unpack(self.records.read(int(self.records.keys[0])))
         self.keys, self.identity_keys = self.records.keys, range(0)
+        header, _ = self._unpacked(0)
         if header.flag == 2 and self.records.keys[0] == 0:
             first, end = self._header_range(header.label)
             self.keys = self.keys[bisect_left(self.keys, 1) : bisect_left(self.keys, first)]
