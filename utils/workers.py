@@ -34,6 +34,7 @@ def ordered_map(
         yield from map(function, items)
         return
     items, under_way = iter(items), deque()
+    cv2.setNumThreads(1)  # OpenCV's threads do not survive a fork: a child that asks for them would wait forever
     pool = ProcessPoolExecutor(workers, initializer=start_worker)
     try:
         while True:

@@ -4,6 +4,7 @@ Shapes: `p` samples of this rank's batch, `V` views, `S` side of the aligned fac
 """
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -77,7 +78,7 @@ class ViewBatches:
             ValueError: an image that cannot be decoded or is not S x S, or a damaged record; the message names it.
         """
         epoch, indices = item
-        images = torch.empty((len(indices), len(self.views), self.size, self.size, 3), dtype=torch.uint8)
+        images = _empty(len(indices), len(self.views), self.size, self.size, 3)
         labels, taken, damaged, pixels = [], [], [], images.numpy()
         draws = [self._draws(epoch, indices, view) for view in self.views]
         for row, index in enumerate(indices.tolist()):
@@ -118,6 +119,14 @@ class ViewBatches:
                 f"{self.size} x {self.size}: align the faces and store them at that size"
             )
         return face, label
+
+
+def _empty(*shape: int) -> torch.Tensor:
+    """uint8; in a worker process where the training process finds it: the batch is not copied on its way."""
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
 
 
 class Loader:
