@@ -2,6 +2,10 @@
 
 Near duplicates are found in two steps: hashes at most RADIUS of 64 bits apart (tools/doctor/neighbours.py), then, as
 faces that merely resemble each other may have such hashes, the correlation of the two grey 32 x 32 thumbnails.
+
+Measured on 17,085 faces of 889 identities (CelebA): of 146 million pairs 252 have such hashes. Different people whose
+hashes are up to 10 bits apart correlate at 0.967 at most, and what lies above 0.975 is, by eye, always one photo. Copies
+at JPEG quality 30 or half the size correlate above 0.99; of those enlarged from 28 x 28 pixels 1 % stay below 0.975.
 """
 
 import functools
@@ -16,7 +20,7 @@ from tools.doctor.readers import Spec, opened
 from tools.doctor.scan import PART, Scan
 from utils.workers import ordered_map
 
-ALIKE = 0.985  # correlation of thumbnails
+ALIKE = 0.975  # correlation of thumbnails
 _PAIRS = 1 << 14  # candidates whose thumbnails are held at a time: 130 MB at most
 
 
@@ -28,16 +32,15 @@ def check_exact(spec: Spec, found: Scan, findings: Findings) -> None:
     order = images[np.argsort(pixels, kind="stable")]
     pixels = facts["pixels"][order]
     twice = np.flatnonzero(pixels[1:] == pixels[:-1]) + 1
-    first, seen = {}, set()
+    first = {}  # of a digest, and of a digest and identity
     for at in twice.tolist():
         digest, before, index = int(pixels[at]), int(order[at - 1]), int(order[at])
         if digest not in first:
-            first[digest] = before
-            seen.add((digest, float(facts["label"][before])))
-        one, own = first[digest], (digest, float(facts["label"][index]))
-        across = own not in seen
-        seen.add(own)
-        _add(findings, "exact duplicate", "error" if across else "warning", reader, facts, one, index)
+            first[digest] = first[digest, float(facts["label"][before])] = before
+        own = digest, float(facts["label"][index])
+        severity = "warning" if own in first else "error"
+        _add(findings, "exact duplicate", severity, reader, facts, first.get(own, first[digest]), index)
+        first.setdefault(own, index)
 
 
 def _add(findings, check: str, severity: str, reader, facts: np.ndarray, one: int, other: int, **more) -> None:
@@ -72,13 +75,13 @@ def candidates(facts: np.ndarray) -> np.ndarray:
 
 
 def distinct(facts: np.ndarray) -> np.ndarray:
-    """(k,) ascending indexes: the first image of each pixel digest; those of a single colour resemble all others."""
+    """(k,) ascending indexes: the first image of each pixel digest."""
     images = np.flatnonzero(facts["state"] == scan.IMAGE)
     return np.sort(images[np.unique(facts["pixels"][images], return_index=True)[1]])
 
 
 def correlations(left: Spec, right: Spec, pairs: np.ndarray, workers: int, mirrored: bool = False) -> Iterator[float]:
-    """Of the thumbnails of `left[i]` and `right[j]` (mirrored, where asked), for each row (i, j) of `pairs`, in [-1, 1].
+    """Of the thumbnails of `left[i]` and `right[j]` (mirrored, where asked), in [-1, 1], for each row of `pairs`.
 
     Thumbnails are made anew: of millions of images only the candidates' are needed.
     """

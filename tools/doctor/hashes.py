@@ -28,10 +28,10 @@ def pixel_digest(image: np.ndarray) -> int:
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB -> (32, 32) float32 grey of mean 0 and deviation 1; zero where the image is of one colour."""
     grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    grey = grey.astype(np.float32)
-    grey -= grey.mean()
-    deviation = float(grey.std())
-    return grey / deviation if deviation > 1 else np.zeros_like(grey)
+    mean, deviation = (float(value[0, 0]) for value in cv2.meanStdDev(grey))
+    if deviation < 1:
+        return np.zeros((SIDE, SIDE), np.float32)
+    return (grey.astype(np.float32) - np.float32(mean)) / np.float32(deviation)
 
 
 def coefficients(thumb: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ def coefficients(thumb: np.ndarray) -> np.ndarray:
 
 
 def thresholds(sample: np.ndarray) -> np.ndarray:
-    """(n, 64) float32 coefficients -> (64,) medians; 0 for few images, where a median is often one image's own value."""
+    """(n, 64) float32 coefficients -> (64,) medians; 0 for few images, whose own values the medians are."""
     return np.median(sample, axis=0) if len(sample) >= ENOUGH else np.zeros(BITS, np.float32)
 
 

@@ -2,7 +2,7 @@
 
 Multi-index hashing (M. Norouzi, A. Punjani, D. Fleet 2012): cut into 6 blocks, two hashes that differ in at most 4 bits
 agree in 2 blocks at least. For each of the 15 choices of 2 blocks (some 21 bits) only hashes that agree there are
-compared: for n hashes 15 sorts and about 15 n^2 / 2^22 comparisons, 10^8 for 5 million hashes. Exact: no pair is missed.
+compared: for n hashes 15 sorts and about 15 n^2 / 2^22 comparisons, 10^8 for 5 million hashes. No pair is missed.
 """
 
 import itertools

@@ -106,7 +106,7 @@ def _decode(item: Item, complaints) -> tuple[np.ndarray | None, tuple[str, str] 
 
 def _colour(image: np.ndarray) -> int:
     """Of the middle half of both sides, where an aligned face has nose and cheeks."""
-    if (image[..., 0] == image[..., 1]).all() and (image[..., 1] == image[..., 2]).all():
+    if (image[0, :, 0] == image[0, :, 2]).all() and (image == image[..., :1]).all():  # one row tells of most
         return GREY
     height, width = image.shape[:2]
     red, _, blue, _ = cv2.mean(image[height // 4 : height - height // 4, width // 4 : width - width // 4])

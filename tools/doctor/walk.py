@@ -60,7 +60,7 @@ def stored_bytes(record: bytes) -> int:
 
 
 def read_index(path: Path) -> tuple[np.ndarray, np.ndarray, list[int]]:
-    """(n,) int64 keys and offsets of the lines that are `key<TAB>offset`, and the numbers (from 1) of those that are not.
+    """(n,) int64 keys and offsets of the lines `key<TAB>offset`, and the numbers (from 1) of all other lines.
 
     Raises:
         OSError: the file cannot be read.
