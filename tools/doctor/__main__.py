@@ -31,7 +31,9 @@ def main(words: list[str]) -> int:
     findings = Findings()
     report = Report(str(options.data), findings)
     with tempfile.TemporaryDirectory(prefix="doctor") as scratch:
+        opened.cache_clear()  # files may have changed since an earlier call in this process
         data = open_set(options.data, findings, Path(scratch))
+        report.recovered = data.recovered
         bins = overlap.find_bins(data.root, options.bins)
         _check_manifest(data, options, report)
         if data.spec:

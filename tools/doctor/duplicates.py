@@ -4,8 +4,8 @@ Near duplicates are found in two steps: hashes at most RADIUS of 64 bits apart (
 faces that merely resemble each other may have such hashes, the correlation of the two grey 32 x 32 thumbnails.
 
 Measured on 17,085 faces of 889 identities (CelebA): of 146 million pairs 252 have such hashes. Different people whose
-hashes are up to 10 bits apart correlate at 0.967 at most, and what lies above 0.975 is, by eye, always one photo. Copies
-at JPEG quality 30 or half the size correlate above 0.99; of those enlarged from 28 x 28 pixels 1 % stay below 0.975.
+hashes are up to 10 bits apart correlate at 0.967 at most; what lies above 0.975 is, by eye, always one photo. Copies at
+JPEG quality 30 or half the size correlate above 0.99; of those enlarged from 28 x 28 pixels 1 % stay below 0.975.
 """
 
 import functools

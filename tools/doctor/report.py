@@ -1,6 +1,7 @@
 """What was found, on screen and as JSON."""
 
 import json
+import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from prettytable import PrettyTable
 from tools.doctor.findings import Finding, Findings
 from utils.files import replacing
 
-SHOWN, WIDTH = 3, 100  # examples of a finding on screen, and characters of a line of them
+SHOWN, WIDTH, LINES = 3, 100, 4  # examples of a finding on screen, characters of a line of them, lines of each
 
 
 @dataclass
@@ -37,7 +38,9 @@ class Report:
             table = PrettyTable(["check", "severity", "count", "first examples"])
             table.align, table.align["count"] = "l", "r"
             for finding in found:
-                table.add_row([finding.check, finding.severity, f"{finding.count:,}", _examples(finding)], divider=True)
+                table.add_row(
+                    [finding.check, finding.severity, f"{finding.count:,}", self._examples(finding)], divider=True
+                )
             lines.append(table.get_string())
         if self.recovered:
             found = self.recovered
@@ -56,6 +59,14 @@ class Report:
         lines.append(f"{self.data}: {self.images:,} images of {self.identities:,} identities; {counts}")
         return "\n".join(lines)
 
+    def _examples(self, finding: Finding) -> str:
+        """The first ones in lines, paths from the set's folder on."""
+        texts, lines = [example["text"] for example in finding.examples[:SHOWN]], []
+        for text in texts:
+            lines += textwrap.wrap(text.replace(f"{self.data}/", ""), WIDTH, max_lines=LINES, subsequent_indent="  ")
+        more = finding.count - len(texts)
+        return "\n".join(lines + ([f"... and {more:,} more"] if more else []))
+
     def write(self, path: Path) -> None:
         """The same as JSON, with up to LIMIT examples of each finding, as a whole or not at all.
 
@@ -65,13 +76,3 @@ class Report:
         content = self.__dict__ | {"findings": self.findings.as_json()}
         with replacing(path) as beside:
             beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _examples(finding: Finding) -> str:
-    texts = [_short(example["text"]) for example in finding.examples[:SHOWN]]
-    more = finding.count - len(texts)
-    return "\n".join(texts + ([f"... and {more:,} more"] if more else []))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
