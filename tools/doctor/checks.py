@@ -58,7 +58,7 @@ def check_keys(data: DataSet, found: Scan, findings: Findings) -> int:
     present = np.unique(data.keys)
     labels = found.facts["label"][found.facts["state"] != scan.SPAN]
     labels = labels[np.isfinite(labels) & (labels >= 0) & (labels < EXACT)]
-    count = len(spans) or data.stated or (int(labels.max()) + 1 if len(labels) else 0)
+    count = min(len(spans) or data.stated or (int(labels.max()) + 1 if len(labels) else 0), EXACT)
     if header is None:
         said = "no header record (key 0, flag 2): every record is taken for an image"
         findings.add("header", "error" if spans else "note", said, [0])

@@ -64,15 +64,19 @@ def open_set(path: Path, findings: Findings, scratch: Path) -> DataSet:
     data.stated, data.side = _property(rec.parent / "property", findings)
     try:
         RecordFile(rec, rec.with_suffix(".idx"))
-        data.keys, data.offsets, _ = read_index(rec.with_suffix(".idx"))
-        order = np.argsort(data.keys, kind="stable")
-        data.keys, data.offsets = data.keys[order], data.offsets[order]
-        data.spec = Spec("records", str(rec), str(rec.with_suffix(".idx")))
+        _take_index(data, rec.with_suffix(".idx"))
     except ValueError as error:
         if not said or str(error) not in said:
             findings.add("index", "error", str(error))
         _walk_all(data, findings, scratch)
     return data
+
+
+def _take_index(data: DataSet, idx: Path) -> None:
+    keys, offsets, _ = read_index(idx)
+    order = np.argsort(keys, kind="stable")  # as RecordFile does
+    data.keys, data.offsets = keys[order], offsets[order]
+    data.spec = Spec("records", str(data.rec), str(idx))
 
 
 def _records(path: Path) -> Path:
@@ -114,11 +118,13 @@ def _walk_all(data: DataSet, findings: Findings, scratch: Path) -> None:
     with rec.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for key in keys[offsets > len(content) - 8].tolist():
             findings.add("index", "error", f"key {key} points past the end of {rec.name}", [key])
-        known, taken, lines, covered = dict(zip(offsets.tolist(), keys.tolist(), strict=True)), set(), [], 0
+        known, taken, lines, covered, free = dict(zip(offsets.tolist(), keys.tolist(), strict=True)), set(), [], 0, 0
         for start, end in walk(content, 0, len(content)):
-            key = known.get(start, _id(content[start + 8 : min(start + 8 + _HEAD, end)], len(lines)))
-            while key in taken:
-                key += 1
+            key = known.get(start, _id(content[start + 8 : min(start + 8 + _HEAD, end)]))
+            if key is None or key in taken:
+                while free in taken:
+                    free += 1
+                key = free
             taken.add(key)
             lines.append(f"{key}\t{start}\n")
             covered += end - start
@@ -127,13 +133,13 @@ def _walk_all(data: DataSet, findings: Findings, scratch: Path) -> None:
     if lines:
         index = scratch / "found.idx"
         index.write_text("".join(lines))
-        data.spec = Spec("records", str(rec), str(index))
-        data.keys, data.offsets, _ = read_index(index)
+        _take_index(data, index)
 
 
-def _id(head: bytes, default: int) -> int:
+def _id(head: bytes) -> int | None:
     """The key as InsightFace's writers repeat it in the header."""
     try:
-        return min(unpack(head)[0].id, 1 << 62)
+        key = unpack(head)[0].id
     except ValueError:
-        return default
+        return None
+    return key if key < 1 << 62 else None
