@@ -200,12 +200,23 @@ def test_a_damaged_index(doctor, tmp_path, damage):
         idx.write_text(re.sub(r"\t(\d+)", lambda line: f"\t{int(line[1]) + 4}", idx.read_text()))
     code, found, content = doctor(root)
     assert code == 1 and ("opens", "error") in found
+    assert content["images"] == 20 and content["identities"] == 5
+    assert content["recovered"] == {"records": 26, "lost_bytes": 0}
     if damage == "of another set":
-        assert found["unreadable record", "error"]["count"] > 20 or content["images"] == 20
-    else:
-        assert content["images"] == 20 and content["identities"] == 5 and content["recovered"]["lost_bytes"] == 0
+        assert found["index", "error"]["count"] == 26
     if damage == "line":
         assert [9] in keys(found["index", "error"])
+
+
+def test_bytes_put_into_the_record_file(doctor, tmp_path):
+    """Everything behind them is where the index does not say."""
+    root = write_set(tmp_path / "set")
+    whole, at = (root / "train.rec").read_bytes(), offset(root, 7) + 50
+    (root / "train.rec").write_bytes(whole[:at] + b"abc" + whole[at:])
+    code, found, content = doctor(root)
+    assert code == 1 and [key for (key,) in keys(found["index", "error"])][:2] == [7 + 1, 9]
+    assert content["images"] == 20 - 1 and content["recovered"] == {"records": 26, "lost_bytes": 3}
+    assert keys(found["undecodable image", "error"]) == [[7]]
 
 
 @pytest.mark.parametrize("content", [b"", struct.pack("<I", 7) * 50, None])

@@ -84,7 +84,7 @@ def test_no_damage_ends_in_a_traceback(tmp_path):
         name = ("train.rec", "train.idx", "train.rec", "property")[turn % 4]
         content = bytearray(whole[name])
         for _ in range(draw.integers(1, 4)):
-            at, length = int(draw.integers(0, len(content))), int(draw.integers(1, 40))
+            at, length = int(draw.integers(0, len(content) + 1)), int(draw.integers(1, 40))
             new = draw.integers(0, 256, int(draw.integers(0, 40)), dtype=np.uint8).tobytes()
             content[at : at + length] = new
         (tmp_path / "set" / name).write_bytes(content)

@@ -10,7 +10,7 @@ import numpy as np
 from recognition.data.recordio import RecordFile, unpack
 from tools.doctor.findings import Findings
 from tools.doctor.readers import Spec, opened, refusal
-from tools.doctor.walk import read_index, walk
+from tools.doctor.walk import astray, read_index, walk
 
 SIDE = 112  # pixels of an aligned face, where no `property` says otherwise
 _HEAD = 32  # bytes that hold the header of an image record
@@ -65,6 +65,8 @@ def open_set(path: Path, findings: Findings, scratch: Path) -> DataSet:
     try:
         RecordFile(rec, rec.with_suffix(".idx"))
         _take_index(data, rec.with_suffix(".idx"))
+        if said and _points_astray(data):
+            _walk_all(data, findings, scratch)
     except ValueError as error:
         if not said or str(error) not in said:
             findings.add("index", "error", str(error))
@@ -77,6 +79,11 @@ def _take_index(data: DataSet, idx: Path) -> None:
     order = np.argsort(keys, kind="stable")  # as RecordFile does
     data.keys, data.offsets = keys[order], offsets[order]
     data.spec = Spec("records", str(data.rec), str(idx))
+
+
+def _points_astray(data: DataSet) -> bool:
+    with data.rec.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return len(astray(content, data.offsets)) > 0
 
 
 def _records(path: Path) -> Path:
@@ -116,8 +123,10 @@ def _walk_all(data: DataSet, findings: Findings, scratch: Path) -> None:
     if not rec.is_file() or not rec.stat().st_size:
         return
     with rec.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for key in keys[offsets > len(content) - 8].tolist():
-            findings.add("index", "error", f"key {key} points past the end of {rec.name}", [key])
+        for index in astray(content, offsets).tolist():
+            key, at = int(keys[index]), int(offsets[index])
+            said = f"key {key}: no record at byte {at} of {rec.name}, which has {len(content)}"
+            findings.add("index", "error", said, [key])
         known, taken, lines, covered, free = dict(zip(offsets.tolist(), keys.tolist(), strict=True)), set(), [], 0, 0
         for start, end in walk(content, 0, len(content)):
             key = known.get(start, _id(content[start + 8 : min(start + 8 + _HEAD, end)]))

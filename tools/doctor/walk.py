@@ -17,23 +17,24 @@ def walk(data, start: int, stop: int) -> Iterator[tuple[int, int]]:
     """[offset, end) of every whole record in bytes [start, stop) of a `.rec`; what is none is stepped over.
 
     The writer leaves out magic words at multiples of 4 bytes within a payload, so that one met there starts a part.
+    Where bytes were lost or put in, records may start elsewhere: those count if another follows at once.
 
     Args:
         data: the whole file, as bytes or a memory map.
     """
-    at = _next_magic(data, start, stop)
+    at = data.find(_MAGIC_BYTES, start, stop)
     while at >= 0:
         end = _record_end(data, at, stop)
+        if end and at % 4 and end < stop and data[end : end + 4] != _MAGIC_BYTES:
+            end = 0
         if end:
             yield at, end
-        at = _next_magic(data, end or at + 4, stop)
+        at = data.find(_MAGIC_BYTES, end or at + 1, stop)
 
 
-def _next_magic(data, start: int, stop: int) -> int:
-    at = data.find(_MAGIC_BYTES, start, stop)
-    while at >= 0 and at % 4:
-        at = data.find(_MAGIC_BYTES, at + 1, stop)
-    return at
+def astray(data, offsets: np.ndarray) -> np.ndarray:
+    """Which of (n,) offsets no record starts at, ascending."""
+    return np.array([i for i, at in enumerate(offsets.tolist()) if data[at : at + 4] != _MAGIC_BYTES], np.int64)
 
 
 def _record_end(data, at: int, stop: int) -> int:
