@@ -87,6 +87,9 @@ FAULTS = {  # what write_set changes -> check, severity, keys of its examples, e
     ),
     "range too far": ({"ranges": {0: (1, 6)}}, "identity range", "error", [[5, END], [5, END + 1]]),
     "range too short": ({"ranges": {0: (1, 4)}}, "identity range", "error", [[4]]),
+    "range without an end": (
+        {"ranges": {4: (17, np.nan)}}, "identity range", "error", [[END + 4], [17], [18], [19], [20]],
+    ),
     "range of nothing": ({"ranges": {4: (500, 504)}}, "identity range", "error", [[END + 4], [17], [18], [19], [20]]),
     "property": ({"stated": 7}, "property", "error", [["property"]]),
     "header": ({"header": (END, END + 4)}, "header", "error", [[0]]),
@@ -333,11 +336,14 @@ def test_an_image_record_of_several_parts(doctor, tmp_path):
         (["{root}", "--workers", "-1"], "--workers -1: expected 0 or more"),
         (["{root}", "--min-images", "0"], "--min-images 0: expected 1 or more"),
         (["{root}", "--json", "/nowhere/out.json"], "there is no folder /nowhere"),
+        (["{root}", "--sheet", "{root}"], "is a folder; expected the name of a file to write"),
+        (["{root}", "--check-manifest", "/nowhere"], "--check-manifest /nowhere does not exist"),
         (["{root}", "--jsn", "x"], "--help shows how it is used"),
     ],
 )
 def test_mistyped_words(tmp_path, words, message):
-    root = write_set(tmp_path / "parent" / "set") if (tmp_path / "parent").mkdir() is None else None
+    (tmp_path / "parent").mkdir()
+    root = write_set(tmp_path / "parent" / "set")
     with pytest.raises(ValueError) as trouble:
         main([word.format(root=root) for word in words])
     assert message in str(trouble.value)

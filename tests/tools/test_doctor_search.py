@@ -7,10 +7,11 @@ import pytest
 
 from recognition.data.recordio import Header, RecordWriter, pack
 from tests.tools.test_doctor import face, write_set
-from tools.doctor import channels, duplicates, hashes, neighbours, scan, walk
+from tools.doctor import channels, checks, duplicates, hashes, neighbours, scan, walk
 from tools.doctor.__main__ import main
 from tools.doctor.findings import LIMIT, Findings
 from tools.doctor.readers import Spec, opened
+from tools.doctor.sets import DataSet
 from utils.bins import write_bin
 from utils.jpeg import decode, encode
 
@@ -54,6 +55,19 @@ def test_every_findings_count_goes_on_where_its_examples_end():
         findings.add("label", "error", "", [key])
     (finding,) = findings.all()
     assert finding.count == LIMIT + 5 and len(finding.examples) == LIMIT
+
+
+def test_ranges_that_float32_rounds_are_not_held_against_the_set(tmp_path):
+    """Key 16,777,217 and later: what a range record says of them is one off, or more."""
+    first = checks.EXACT - 3
+    keys = np.arange(first, first + 14)
+    facts = np.zeros(len(keys), scan.FACTS)
+    facts["label"][:12], facts["state"][12:] = np.arange(12) // 6, scan.SPAN
+    spans = {12: (float(first), float(first + 3)), 13: (float(np.float32(first + 6)), float(np.float32(first + 12)))}
+    findings = Findings()
+    data = DataSet(tmp_path, None, keys=keys, offsets=keys)
+    checks.check_ranges(data, scan.Scan(facts, spans, []), findings)
+    assert [(finding.severity, finding.count) for finding in findings.all()] == [("note", 1)]
 
 
 def test_a_walk_finds_the_records_around_damage(tmp_path):

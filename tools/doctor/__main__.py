@@ -28,6 +28,8 @@ def main(words: list[str]) -> int:
         path = getattr(options, name)
         if path and not path.absolute().parent.is_dir():
             raise ValueError(f"--{name} {path}: there is no folder {path.parent}; make it first")
+        if path and path.is_dir():
+            raise ValueError(f"--{name} {path} is a folder; expected the name of a file to write")
     findings = Findings()
     report = Report(str(options.data), findings)
     with tempfile.TemporaryDirectory(prefix="doctor") as scratch:
@@ -38,13 +40,13 @@ def main(words: list[str]) -> int:
         _check_manifest(data, options, report)
         if data.spec:
             _check_images(data, bins, options, report)
+    print(report.text())
+    if options.json:
+        report.write(options.json)
     if options.manifest:
         outputs = [path for path in (options.json, options.sheet) if path]
         count = manifest.write(options.manifest, data.root, outputs, options.workers)
         print(f"manifest of {count:,} files written: cd {data.root} && sha256sum -c {options.manifest.absolute()}")
-    if options.json:
-        report.write(options.json)
-    print(report.text())
     return report.exit_code()
 
 
@@ -75,6 +77,8 @@ def _parse(words: list[str]):
 
 def _check_manifest(data: DataSet, options, report: Report) -> None:
     file = options.check_manifest
+    if file is not None and not file.is_file():
+        raise ValueError(f"--check-manifest {file} does not exist; expected what --manifest or sha256sum wrote")
     if file is None:
         here = [data.root / name for name in manifest.NAMES if (data.root / name).is_file()]
         file = next(

@@ -19,6 +19,7 @@ from utils.workers import ordered_map
 PART = 128  # items that a process takes at a time
 IMAGE, SPAN, UNREADABLE, UNDECODABLE = range(4)  # `state`
 GREY, RED, BLUE = range(3)  # `colour`: all channels alike; mean R > B in the face's centre; not so
+_DAMAGE = ("Corrupt JPEG data", "Premature end", "CRC error")  # other complaints are of profiles and versions
 FACTS = np.dtype(
     [("label", "f4"), ("pixels", "u8"), ("hash", "u8"), ("stored", "u4"), ("state", "u1"), ("colour", "u1")]
 )
@@ -101,7 +102,7 @@ def _decode(item: Item, complaints) -> tuple[np.ndarray | None, tuple[str, str] 
     except (ValueError, cv2.error) as error:
         return None, ("image", str(error))
     said = complaints()
-    return image, ("pixels", said) if said else None
+    return image, ("pixels", said) if any(words in said for words in _DAMAGE) else None
 
 
 def _colour(image: np.ndarray) -> int:
@@ -115,9 +116,9 @@ def _colour(image: np.ndarray) -> int:
 
 @contextlib.contextmanager
 def _decoder_complaints() -> Iterator:
-    """A function that says what libjpeg printed since it was last asked.
+    """A function that says what the decoder printed since it was last asked.
 
-    It fills damaged pixels with grey and tells nobody but stderr.
+    libjpeg fills damaged pixels with grey and tells nobody but stderr.
     """
     with tempfile.TemporaryFile() as file:
         seen, stderr = 0, os.dup(2)
