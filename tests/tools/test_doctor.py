@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -295,8 +296,9 @@ def test_a_manifest(doctor, tmp_path):
     (root / "odd\\name\n.txt").write_text("x")
     code, _, content = doctor(root, "--manifest", root / "SHA256SUMS")
     assert code == 0 and content["manifest"] == {}
-    checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=root, capture_output=True, text=True)
-    assert checked.returncode == 0 and checked.stdout.count(": OK") == 4
+    if shutil.which("sha256sum"):
+        checked = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=root, capture_output=True, text=True)
+        assert checked.returncode == 0 and checked.stdout.count(": OK") == 4
     code, found, content = doctor(root)
     assert (code, found) == (0, {}) and content["manifest"]["files"] == 4
     (root / "property").write_text("5,112,112\n")

@@ -59,7 +59,7 @@ def _parse(words: list[str]):
                         help=".bin verification sets, or folders of them, that must not share images with the set; "
                              "default: those in DIR")  # fmt: skip
     parser.add_argument("--min-images", metavar="N", type=int, default=2,
-                        help="an identity should have; default 2: one photo shows no variation")  # fmt: skip
+                        help="images that an identity should have; default 2: one shows no variation")  # fmt: skip
     parser.add_argument("--sheet", metavar="FILE", type=Path,
                         help="draw faces as stored beside their channel-swapped version, as PNG")  # fmt: skip
     parser.add_argument("--manifest", metavar="FILE", type=Path, help="write the SHA-256 of each file of the set")
