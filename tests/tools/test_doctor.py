@@ -97,7 +97,7 @@ FAULTS = {  # what write_set changes -> check, severity, keys of its examples, e
     "missing key": ({"leave_out": [7]}, "index", "error", [[7]]),
     "no image": ({"images": {3: b"not an image"}}, "undecodable image", "error", [[3]]),
     "cut image": ({"images": {3: encode(NOISY)[:-900]}}, "undecodable image", "error", [[3]]),
-    "damaged pixels": ({"images": {3: encode(face(3))[:-900] + b"\xff\xd9"}}, "damaged pixels", "warning", [[3]]),
+    "damaged pixels": ({"images": {3: encode(face(3))[:-900] + b"\xff\xd9"}}, "undecodable image", "error", [[3]]),
     "odd size": ({"images": {3: SMALLER}}, "odd size", "error", [[3]]),
     "grey": ({"images": {3: GREY}}, "grey image", "note", [[3]]),
     "twice": ({"images": {4: face(3)}}, "exact duplicate", "warning", [[3, 4]]),

@@ -143,7 +143,7 @@ def test_channel_order_of_real_faces(celeba, tmp_path):
         (root / "one").mkdir(parents=True)
         for i, image in enumerate(faces):
             (root / "one" / f"{i}.jpg").write_bytes(encode(np.ascontiguousarray(image[..., ::-1]) if swap else image))
-        findings, spec = Findings(), Spec("folder", str(root))
+        findings, spec = Findings(), Spec("source", str(root))
         found = scan.scan(spec, 112, np.zeros(hashes.BITS, np.float32), 0)
         order = channels.check_channels(found, findings)
         channels.draw_sheet(tmp_path / f"{number}.png", spec, found, order)

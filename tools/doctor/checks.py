@@ -4,6 +4,7 @@ import mmap
 
 import numpy as np
 
+from recognition.data.sources.folder import FolderSource
 from tools.doctor import scan
 from tools.doctor.findings import Findings
 from tools.doctor.readers import opened
@@ -15,13 +16,12 @@ EXACT = 1 << 24  # labels and the keys in ranges are float32, which counts no fu
 _KINDS = {
     "record": ("unreadable record", "error"),
     "image": ("undecodable image", "error"),
-    "pixels": ("damaged pixels", "warning"),
     "size": ("odd size", "error"),
 }
 
 
 def check_items(data: DataSet, found: Scan, findings: Findings) -> None:
-    """Records that cannot be read, images that cannot be decoded, are damaged, of another size, or grey."""
+    """Records that cannot be read, images that cannot be decoded, are of another size, or grey."""
     reader = opened(data.spec)
     for index, kind, said in found.faults:
         check, severity = _KINDS[kind]
@@ -130,7 +130,9 @@ def check_ranges(data: DataSet, found: Scan, findings: Findings) -> None:
 
 
 def check_folder(data: DataSet, findings: Findings) -> None:
-    """Folders without images, and files that training would not see."""
+    """Of a folder of images: folders without any, and files that training would not see."""
+    if not isinstance(opened(data.spec).source, FolderSource):
+        return
     seen = set(opened(data.spec).key(index) for index in range(len(opened(data.spec))))
     kept = {name.split("/")[0] for name in seen}
     for path in sorted(data.root.iterdir()):

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.bins import load_bin
-from recognition.data.datasets import open_source
 from recognition.data.recordio import RecordFile, unpack
+from recognition.data.sources import open_source
 from tools.doctor.walk import stored_bytes
 
 
 class Spec(NamedTuple):
-    """What to open: kind is `records`, `folder` or `bin`; `index` is the `.idx` of records."""
+    """What to open: kind is `records`, whose `.idx` is `index`, `bin`, or `source` for all else that is trained on."""
 
     kind: str
     path: str
@@ -39,7 +39,7 @@ class Item(NamedTuple):
 
 class _Records:
     def __init__(self, spec: Spec):
-        self.file = RecordFile(spec.path, spec.index)
+        self.file = RecordFile(spec.path, spec.index, aligned=False)
 
     def __len__(self) -> int:
         return len(self.file)
@@ -58,7 +58,7 @@ class _Records:
         return Item(label, span, image, stored_bytes(record))
 
 
-class _Folder:
+class _Source:
     def __init__(self, spec: Spec):
         self.source = open_source(spec.path)
         self.root = Path(spec.path)
@@ -101,7 +101,7 @@ def opened(spec: Spec):
     Raises:
         ValueError: damaged, or not what `spec` says; `reader[i]` too, and OSError.
     """
-    return {"records": _Records, "folder": _Folder, "bin": _Bin}[spec.kind](spec)
+    return {"records": _Records, "source": _Source, "bin": _Bin}[spec.kind](spec)
 
 
 def refusal(path: Path) -> str | None:

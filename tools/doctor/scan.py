@@ -3,8 +3,6 @@
 import contextlib
 import functools
 import os
-import tempfile
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import cv2
@@ -12,14 +10,13 @@ import numpy as np
 from tqdm import tqdm
 
 from tools.doctor import hashes
-from tools.doctor.readers import Item, Spec, opened
+from tools.doctor.readers import Spec, opened
 from utils.jpeg import decode
 from utils.workers import ordered_map
 
 PART = 128  # items that a process takes at a time
 IMAGE, SPAN, UNREADABLE, UNDECODABLE = range(4)  # `state`
 GREY, RED, BLUE = range(3)  # `colour`: all channels alike; mean R > B in the face's centre; not so
-_DAMAGE = ("Corrupt JPEG data", "Premature end", "CRC error")  # other complaints are of profiles and versions
 FACTS = np.dtype(
     [("label", "f4"), ("pixels", "u8"), ("hash", "u8"), ("stored", "u4"), ("state", "u1"), ("colour", "u1")]
 )
@@ -29,7 +26,7 @@ class Scan(NamedTuple):
     """What is known of n items.
 
     `facts` is (n,) FACTS; `spans` maps the indexes of header and identity records to [first key, end key); `faults` is
-    (index, kind, message) with kind `record`, `image`, `pixels` (decoded, but the decoder complained) or `size`.
+    (index, kind, message) with kind `record`, `image` or `size`.
     """
 
     facts: np.ndarray
@@ -68,41 +65,31 @@ def scan(spec: Spec, side: int, thresholds: np.ndarray, workers: int, mirrored: 
 def _scan_part(spec: Spec, side: int, thresholds: np.ndarray, mirrored: bool, part: range) -> Scan:
     reader, facts, spans, faults = opened(spec), np.zeros(len(part), FACTS), {}, []
     coefficients = np.zeros((len(part), hashes.BITS), np.float32)
-    with _decoder_complaints() as complaints:
-        for row, index in enumerate(part):
-            fact = facts[row]
-            try:
-                item = reader[index]
-            except (ValueError, OSError) as error:
-                fact["state"], fact["label"] = UNREADABLE, np.nan
-                faults.append((index, "record", str(error)))
-                continue
-            fact["label"], fact["stored"] = item.label, item.stored
-            if item.span is not None:
-                fact["state"], spans[index] = SPAN, item.span
-                continue
-            image, fault = _decode(item, complaints)
-            if image is None:
-                fact["state"] = UNDECODABLE
-            else:
-                image = image[:, ::-1] if mirrored else image
-                if image.shape[:2] != (side, side) and fault is None:
-                    fault = "size", f"{image.shape[1]} x {image.shape[0]} pixels, expected {side} x {side}"
-                fact["pixels"], fact["colour"] = hashes.pixel_digest(image), _colour(image)
-                coefficients[row] = hashes.coefficients(hashes.thumbnail(image))
-            if fault:
-                faults.append((index, *fault))
+    for row, index in enumerate(part):
+        fact = facts[row]
+        try:
+            item = reader[index]
+        except (ValueError, OSError) as error:
+            fact["state"], fact["label"] = UNREADABLE, np.nan
+            faults.append((index, "record", str(error)))
+            continue
+        fact["label"], fact["stored"] = item.label, item.stored
+        if item.span is not None:
+            fact["state"], spans[index] = SPAN, item.span
+            continue
+        try:
+            image = decode(item.image)
+        except ValueError as error:
+            fact["state"] = UNDECODABLE
+            faults.append((index, "image", str(error)))
+            continue
+        if image.shape[:2] != (side, side):
+            faults.append((index, "size", f"{image.shape[1]} x {image.shape[0]} pixels, expected {side} x {side}"))
+        image = image[:, ::-1] if mirrored else image
+        fact["pixels"], fact["colour"] = hashes.pixel_digest(image), _colour(image)
+        coefficients[row] = hashes.coefficients(hashes.thumbnail(image))
     facts["hash"] = hashes.bits(coefficients, thresholds)
     return Scan(facts, spans, faults)
-
-
-def _decode(item: Item, complaints) -> tuple[np.ndarray | None, tuple[str, str] | None]:
-    try:
-        image = decode(item.image)
-    except (ValueError, cv2.error) as error:
-        return None, ("image", str(error))
-    said = complaints()
-    return image, ("pixels", said) if any(words in said for words in _DAMAGE) else None
 
 
 def _colour(image: np.ndarray) -> int:
@@ -112,28 +99,6 @@ def _colour(image: np.ndarray) -> int:
     height, width = image.shape[:2]
     red, _, blue, _ = cv2.mean(image[height // 4 : height - height // 4, width // 4 : width - width // 4])
     return RED if red > blue else BLUE
-
-
-@contextlib.contextmanager
-def _decoder_complaints() -> Iterator:
-    """A function that says what the decoder printed since it was last asked.
-
-    libjpeg fills damaged pixels with grey and tells nobody but stderr.
-    """
-    with tempfile.TemporaryFile() as file:
-        seen, stderr = 0, os.dup(2)
-
-        def complaints() -> str:
-            nonlocal seen
-            start, seen = seen, os.lseek(file.fileno(), 0, os.SEEK_END)
-            return " ".join(os.pread(file.fileno(), min(seen - start, 200), start).decode(errors="replace").split())
-
-        os.dup2(file.fileno(), 2)
-        try:
-            yield complaints
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 def sample_thresholds(spec: Spec, workers: int) -> np.ndarray:
@@ -154,9 +119,8 @@ def _coefficients_part(spec: Spec, indexes: list[int]) -> np.ndarray:
 def thumbnails_part(spec: Spec, indexes: list[int], mirrored: bool = False) -> np.ndarray:
     """(n, 32, 32) float32 `hashes.thumbnail`s; zero where an image cannot be had."""
     reader, found = opened(spec), np.zeros((len(indexes), hashes.SIDE, hashes.SIDE), np.float32)
-    with _decoder_complaints():
-        for row, index in enumerate(indexes):
-            with contextlib.suppress(ValueError, OSError, cv2.error):
-                image = decode(reader[index].image)
-                found[row] = hashes.thumbnail(image[:, ::-1] if mirrored else image)
+    for row, index in enumerate(indexes):
+        with contextlib.suppress(ValueError, OSError):
+            image = decode(reader[index].image)
+            found[row] = hashes.thumbnail(image[:, ::-1] if mirrored else image)
     return found

@@ -23,7 +23,7 @@ class DataSet:
     Attributes:
         root: folder that holds it.
         spec: None where nothing can be read.
-        rec: the records; None for a folder of images.
+        rec: the records; None for shards, tar files and folders of images.
         stated: identities by `property`, None without one.
         side: pixels by `property`, else 112.
         keys, offsets: (n,) int64, the lines of the `.idx` in ascending order of keys; empty for a folder.
@@ -41,7 +41,7 @@ class DataSet:
 
 
 def open_set(path: Path, findings: Findings, scratch: Path) -> DataSet:
-    """The set at `path`: a `.rec` file, a folder with one, or a folder of one folder per identity.
+    """The set at `path`: a `.rec` file, a folder with one, or whatever else `open_source` takes.
 
     Args:
         scratch: folder for an index written anew.
@@ -53,10 +53,11 @@ def open_set(path: Path, findings: Findings, scratch: Path) -> DataSet:
         raise ValueError(f"data {path} does not exist; expected a folder with train.rec, or of one folder per identity")
     if path.is_file() and path.suffix != ".rec":
         raise ValueError(f"data {path}: expected a folder or a .rec file")
-    if path.is_dir() and not any(path.glob("*.rec")) and not any(path.glob("*.idx")):
-        spec = Spec("folder", str(path))
-        opened(spec)
-        return DataSet(path, spec)
+    records = any(path.glob("*.rec")) or any(path.glob("*.idx"))
+    shards = any(path.glob("train-*.rec")) and not (path / "train.rec").exists()
+    if path.is_dir() and (shards or not records):
+        spec = Spec("source", str(path))
+        return DataSet(path, spec, side=opened(spec).source.side)
     rec, said = _records(path), refusal(path)
     if said:
         findings.add("opens", "error", f"training refuses the set: {said}", said=said)
