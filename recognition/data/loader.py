@@ -18,7 +18,7 @@ from recognition.data.augment import Augment
 from recognition.data.sampler import GlobalBatchSampler
 from utils import rng
 from utils.jpeg import decode
-from utils.workers import start_worker
+from utils.workers import one_thread, start_worker
 
 PURPOSES = {"original": rng.Purpose.ORIGINAL, "augmented": rng.Purpose.AUGMENTED}
 
@@ -145,6 +145,8 @@ class Loader:
     def __init__(self, batches: ViewBatches, sampler: GlobalBatchSampler, num_workers: int, pin_memory: bool = False):
         if num_workers < 0:
             raise ValueError(f"num_workers={num_workers}: expected 0 (no worker processes) or more")
+        if num_workers:
+            one_thread()
         self.sampler, self.steps = sampler, _Steps()
         self.loader = DataLoader(
             _ErrorsAsItems(batches),
