@@ -46,7 +46,7 @@ def _convert(settings: Settings, task: Task, data: bytes) -> Result:
         return Result(encode(align(rgb, task.landmarks, side), settings.quality), True)
     height, width = rgb.shape[:2]
     if not settings.resize and not task.aligned:
-        raise ImageError("the list says that it is not aligned, and there are no landmarks; --resize takes it all the same")
+        raise ImageError("the list says that it is not aligned and gives no landmarks; --resize takes it all the same")
     if (width, height) == (side, side):
         return Result(data) if data[:2] == b"\xff\xd8" else Result(encode(rgb, settings.quality), True)
     if not settings.resize:

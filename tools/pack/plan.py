@@ -75,7 +75,8 @@ class Plan:
         if self.merge == "separate":
             return f"{number}-{name.lstrip('/')}"
         identity = self.identities[self.labels[position]]
-        return f"{identity}/{number}-{name.rpartition('/')[2]}"
+        folder, _, file = name.rpartition("/")
+        return f"{identity}/{number}-{file if folder.endswith(identity) else name.replace('/', '_')}"
 
     def use_landmarks(self, found: dict[str, np.ndarray], path: Path) -> None:
         """Give the images the landmarks of a list that knows them by name, path, or absolute path.

@@ -86,8 +86,8 @@ class RecordFaces(Faces):
         labels = source.labels()
         self.numbers, self.labels = np.unique(labels, return_inverse=True)
         listed = rec.with_suffix(".lst")
-        names = record_names(source, listed, labels) if listed.exists() else None
-        self.names = names or numbered_names(source, labels)
+        names = _record_names(source, listed, labels) if listed.exists() else None
+        self.names = names or _numbered_names(source, labels)
         self.identities = _identity_names(self.names, self.labels, self.numbers)
         facts = rec.stat()
         self.stamp = _digest([str(rec.resolve()), str(facts.st_size), str(facts.st_mtime_ns), *self.names])
@@ -110,7 +110,7 @@ class ListFaces(Faces):
             self._aligned.append(entry.aligned)
         self.numbers, self.labels = np.unique(np.array(labels, np.int64), return_inverse=True)
         self.identities = _identity_names(self.names, self.labels, self.numbers)
-        self.stamp = _digest([str(path.resolve()), str(self._root.resolve()), hash_file(path)])
+        self.stamp = _digest([str(path.resolve()), str(self._root.resolve()), _hash_file(path)])
 
     def task(self, index: int) -> Task:
         path = str(self._root / self.names[index])
@@ -133,7 +133,7 @@ def open_faces(path: Path, root: Path | None) -> Faces:
     return FolderFaces(path) if isinstance(source, FolderSource) else RecordFaces(path)
 
 
-def record_names(source: RecordSource, listed: Path, labels: np.ndarray) -> list[str]:
+def _record_names(source: RecordSource, listed: Path, labels: np.ndarray) -> list[str]:
     """The n-th line's name for the n-th image.
 
     Raises:
@@ -153,7 +153,7 @@ def record_names(source: RecordSource, listed: Path, labels: np.ndarray) -> list
     return names
 
 
-def numbered_names(source: RecordSource, labels: np.ndarray) -> list[str]:
+def _numbered_names(source: RecordSource, labels: np.ndarray) -> list[str]:
     """`<label>/<key>.jpg`, with zeros in front so that the order of names is that of labels and keys."""
     wide, long = len(str(max(source.num_classes - 1, 0))), len(str(source.keys[-1]))
     return [f"{label:0{wide}d}/{key:0{long}d}.jpg" for label, key in zip(labels, source.keys, strict=True)]
@@ -174,6 +174,9 @@ def _digest(parts: Iterable[str]) -> str:
     return total.hexdigest()
 
 
-def hash_file(path: Path) -> str:
+def _hash_file(path: Path) -> str:
+    total = hashlib.blake2b(digest_size=16)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(1 << 20):
+            total.update(part)
+    return total.hexdigest()
