@@ -24,6 +24,8 @@ MAX_LABEL = (1 << 31) - 1
 FORMS = "aligned<TAB>path<TAB>label (InsightFace) or index<TAB>label<TAB>path (im2rec)"
 _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
 
+_UNLISTABLE = re.compile(r"[\t\r\n]|\A\s|\s\Z")
+
 
 class ListError(ValueError):
     """A list that is missing or malformed; the message names the file and the line."""
@@ -148,14 +150,23 @@ def _label(text: str) -> int:
     return int(value)
 
 
+def check_name(name: str) -> None:
+    """Refuse what would not come back from a list.
+
+    Raises:
+        ListError: an empty name, one with a tab or an end of line in it, or with white space at an end.
+    """
+    if _UNLISTABLE.search(name) or not name:
+        raise ListError(f"{name!r}: names with tabs, line ends or spaces at their ends cannot be listed; rename it")
+
+
 def format_entry(entry: Entry) -> str:
     """InsightFace's line of an entry, without the line's end.
 
     Raises:
-        ListError: the name has a tab or an end of line in it, or landmarks come without a box.
+        ListError: see `check_name`; landmarks without a box.
     """
-    if re.search(r"[\t\r\n]", entry.name) or entry.name != entry.name.strip():
-        raise ListError(f"{entry.name!r}: a list cannot hold names with tabs, line ends or spaces at their ends")
+    check_name(entry.name)
     if entry.landmarks is not None and entry.box is None:
         raise ListError(f"{entry.name}: landmarks without a box; InsightFace's lists have the box before them")
     landmarks = () if entry.landmarks is None else np.asarray(entry.landmarks, np.float64).T.ravel()

@@ -22,6 +22,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from tools.pack import options as own
 from tools.pack.convert import Settings
 from tools.pack.journal import Journal
@@ -94,15 +96,22 @@ def _layout(options: argparse.Namespace, plan: Plan) -> Layout:
     return Layout(list(zip(names, bounds[:-1], bounds[1:], strict=True)), ranges=False, tar=False)
 
 
-def _report(output: Path, plan: Plan, done: dict, lost: list[tuple[str, str]]) -> None:
+def _report(output: Path, plan: Plan, done: dict, lost: list[tuple[int, str, str]]) -> None:
     print(
         f"{done['written']} images of {plan.num_classes} identities in {output}: "
         f"{done['written'] - done['encoded']} as they were, {done['encoded']} encoded"
     )
     if done["done"] > done["written"]:
         print(f"left out {done['done'] - done['written']} images, see {output / 'skipped.txt'}", file=sys.stderr)
-    for name, problem in lost[:SHOWN]:
+    for _, name, problem in lost[:SHOWN]:
         print(f"  {name}: {problem}", file=sys.stderr)
+    left = np.bincount(np.delete(plan.labels, [position for position, _, _ in lost]), minlength=plan.num_classes)
+    if len(empty := np.flatnonzero(left == 0)):
+        print(
+            f"warning: {len(empty)} identities have no image left and keep their labels, the first is "
+            f"{plan.identities[empty[0]]}, label {empty[0]}; --without leaves them out",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ class Journal:
         arguments: as the user knows them, for messages.
         patterns: file names that a finished set in `output` has.
         force: replace a finished set, drop an unfinished one of other arguments.
+        in_place: other files are written into `output` itself, after a first note; nothing may be there before.
 
     Attributes:
         folder: where the files grow.
@@ -77,9 +78,18 @@ class Journal:
         ValueError: the folder cannot be written, another run writes there, or something is in the way without `force`.
     """
 
-    def __init__(self, output: Path, tool: str, stamp: str, arguments: str, patterns: tuple[str, ...], force: bool):
+    def __init__(
+        self,
+        output: Path,
+        tool: str,
+        stamp: str,
+        arguments: str,
+        patterns: tuple[str, ...],
+        force: bool,
+        in_place: bool = False,
+    ):
         self.output, self.folder, self._patterns = output, output / f".{tool}-unfinished", patterns
-        self._noted = 0.0
+        self._noted, self._in_place = 0.0, in_place
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("a")
@@ -107,7 +117,7 @@ class Journal:
                     "start that one again, choose another --output, or add --force to drop it"
                 )
             plan, self.notes = {}, {}
-        found = self._existing()
+        found = self._in_the_way()
         if found and not self.finished and not force:
             if not self.notes:
                 (self.folder / "plan.json").unlink(missing_ok=True)
@@ -160,6 +170,11 @@ class Journal:
                 os.replace(self.folder / name, self.output / name)
         self._clear()
         (self.folder / "plan.json").unlink(missing_ok=True)
+
+    def _in_the_way(self) -> list[Path]:
+        if not self._in_place:
+            return self._existing()
+        return [] if self.notes else sorted(path for path in self.output.iterdir() if path != self.folder)
 
     def _existing(self) -> list[Path]:
         return sorted(path for pattern in self._patterns for path in self.output.glob(pattern))

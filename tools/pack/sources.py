@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recognition.data.datasets import MAX_CLASSES, FolderSource, RecordSource, open_source
-from recognition.data.lists import ListError, read_list
+from recognition.data.lists import ListError, check_name, read_list
 
 __all__ = ["MAX_CLASSES", "FolderFaces", "ListFaces", "RecordFaces", "Task", "open_faces", "opened"]
 
@@ -70,6 +70,8 @@ class FolderFaces(Faces):
         self.path, self.side, self.identities, self._paths = path, None, source.identities, source.paths
         self.labels, self.numbers = source.labels(), np.arange(source.num_classes)
         self.names = [f"{one.parent.name}/{one.name}" for one in source.paths]
+        for name in self.names:
+            check_name(name)
         self.stamp = _digest([str(path.resolve()), *self.names])
 
     def task(self, index: int) -> Task:
@@ -79,14 +81,14 @@ class FolderFaces(Faces):
 class RecordFaces(Faces):
     """InsightFace's record file; names come from the `.lst` beside it, else they are `<label>/<key>.jpg`."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, use_list: bool = True):
         source: RecordSource = opened(str(path))
-        rec = Path(source.name)
+        self.rec = rec = Path(source.name)
         self.path, self.side = path, source.side
         labels = source.labels()
         self.numbers, self.labels = np.unique(labels, return_inverse=True)
         listed = rec.with_suffix(".lst")
-        names = _record_names(source, listed, labels) if listed.exists() else None
+        names = _record_names(source, listed, labels) if use_list and listed.exists() else None
         self.names = names or _numbered_names(source, labels)
         self.identities = _identity_names(self.names, self.labels, self.numbers)
         facts = rec.stat()

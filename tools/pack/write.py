@@ -10,14 +10,14 @@ from tqdm import tqdm
 
 from recognition.data.lists import Entry, write_list, write_property
 from tools.pack.convert import Result, Settings, convert
-from tools.pack.journal import Growing, Journal
+from tools.pack.journal import Journal
 from tools.pack.plan import Plan
 from tools.pack.sinks import RecordSink, TarSink
+from tools.pack.skipped import FINAL, GROWING, Skipped
 from utils.workers import ordered_map
 
-PATTERNS = ("train.rec", "train.idx", "train.lst", "train.json", "property", "skipped.txt")
+PATTERNS = ("train.rec", "train.idx", "train.lst", "train.json", "property", FINAL)
 PATTERNS += tuple(f"train-[0-9]*.{suffix}" for suffix in ("rec", "idx", "lst", "tar"))
-_SKIPPED = "skipped.tsv"  # position, name, problem
 
 
 class Layout(NamedTuple):
@@ -55,10 +55,10 @@ class Writer:
         notes = dict(journal.notes)
         self._sizes = notes.pop("sizes", {})
         self.progress = Progress(**notes)
-        self._skipped = Growing(journal.folder / _SKIPPED, self._sizes.get(_SKIPPED, 0))
+        self._skipped = Skipped(journal.folder, self._sizes.get(GROWING, 0))
 
-    def run(self) -> list[tuple[str, str]]:
-        """Write everything that is missing; (name, problem) of the images left out.
+    def run(self) -> list[tuple[int, str, str]]:
+        """Write everything that is missing; (position, name, problem) of the images left out.
 
         Raises:
             ValueError: a bad image that is not to be skipped, no image left, or a disk that takes no more.
@@ -117,39 +117,27 @@ class Writer:
                 f"{self._plan.task(position).where()}: {result.problem}; mend it and start again, "
                 "or leave such images out with --bad skip"
             )
-        line = f"{position}\t{self._plan.name(position)}\t{result.problem}\n"
-        self._skipped.write(line.encode(errors="surrogateescape"))
+        self._skipped.add(position, self._plan.name(position), result.problem)
         self.progress = now._replace(done=position + 1)
 
     def _note(self, sink: RecordSink | TarSink | None = None) -> None:
         sizes = {} if sink is None else sink.sync()
-        self._journal.note(self.progress._asdict(), {**sizes, _SKIPPED: self._skipped.sync()})
-
-    def _lost(self) -> list[tuple[int, str, str]]:
-        """Position, name and problem of the images left out so far."""
-        self._skipped.sync()
-        text = (self._journal.folder / _SKIPPED).read_text(errors="surrogateescape")
-        rows = [line.split("\t", 2) for line in text.split("\n")[:-1]]
-        return [(int(position), name, problem) for position, name, problem in rows]
+        self._journal.note(self.progress._asdict(), {**sizes, **self._skipped.sync()})
 
     def _counts(self) -> np.ndarray:
-        lost = [position for position, _, _ in self._lost()]
+        lost = [position for position, _, _ in self._skipped.rows()]
         return np.bincount(np.delete(self._plan.labels, lost), minlength=self._plan.num_classes)
 
-    def _finish(self) -> list[tuple[str, str]]:
+    def _finish(self) -> list[tuple[int, str, str]]:
         """The small files beside the images; then everything can go to its place."""
-        folder, plan, lost = self._journal.folder, self._plan, self._lost()
+        plan, lost = self._plan, self._skipped.rows()
         if not self.progress.written:
             raise ValueError(f"none of the {len(plan)} images can be used; the first: {lost[0][1]}: {lost[0][2]}")
         gone = {position for position, _, _ in lost}
         kept = [[at for at in range(start, end) if at not in gone] for _, start, end in self._layout.files]
         names = self._tar_index(kept) if self._layout.tar else self._lists(kept)
-        if lost:
-            lines = "".join(f"{name}\t{problem}\n" for _, name, problem in lost)
-            (folder / "skipped.txt").write_text(lines, errors="surrogateescape")
-            names = ["skipped.txt", *names]
-        self._journal.finish(names, self.progress._asdict())
-        return [(name, problem) for _, name, problem in lost]
+        self._journal.finish(self._skipped.finish() + names, self.progress._asdict())
+        return lost
 
     def _lists(self, kept: list[list[int]]) -> list[str]:
         """A `.lst` for each `.rec`, and `property`; the files' names, the `.rec` last."""
