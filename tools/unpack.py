@@ -21,7 +21,7 @@ from tqdm import tqdm
 from recognition.data.lists import Entry, ListError, read_list, write_list
 from tools.pack.journal import Journal
 from tools.pack.skipped import FINAL, GROWING, Skipped
-from tools.pack.sources import RecordFaces, Task, opened
+from tools.pack.sources import RecordFaces, RecordSource, Task, opened
 from utils.cli import Parser, user_errors
 from utils.jpeg import decode
 from utils.workers import ordered_map
@@ -74,7 +74,7 @@ def _open(options: argparse.Namespace) -> RecordFaces:
         raise ValueError(f"--workers {options.workers}: expected 0 to 256")
     if not options.rec.exists():
         raise ValueError(f"{options.rec} does not exist; expected a .rec file or the folder with it")
-    if not hasattr(opened(str(options.rec)), "keys"):
+    if not isinstance(opened(str(options.rec)), RecordSource):
         raise ValueError(f"{options.rec} is a folder of images already; expected a .rec file or the folder with it")
     faces = RecordFaces(options.rec, use_list=not options.by_key)
     if faces.rec.parent.resolve() == options.output.resolve():

@@ -3,8 +3,8 @@
     InsightFace   aligned<TAB>path<TAB>label[<TAB>4 numbers of the box[<TAB>10 of the landmarks]]
     im2rec        index<TAB>label[<TAB>label...]<TAB>path
 
-InsightFace's (face_preprocess.parse_lst_line, face2rec2.py) has `aligned` 0 or 1, and the landmarks as x1 ... x5 y1 ... y5.
-mxnet's im2rec writes labels as floats; of several the first one is the identity. The first line tells the form: its
+InsightFace's (face_preprocess.parse_lst_line, face2rec2.py) has `aligned` 0 or 1, and the landmarks as x1 ... x5 y1 ...
+y5. mxnet's im2rec writes labels as floats; of several the first one is the identity. The first line tells the form: its
 second field is a number in im2rec's only, its last one in InsightFace's only.
 """
 
@@ -34,9 +34,9 @@ class ListError(ValueError):
 class Entry(NamedTuple):
     """An image of a list.
 
-    `name` is its path as written, `label` in [0, 2^31). `box` is left, top, right, bottom and `landmarks` (5, 2) float64
-    x, y: eyes, nose, corners of the mouth, first those on the image's left; both in pixels of the image, None if not
-    given.
+    `name` is its path as written, `label` in [0, 2^31). `box` is left, top, right, bottom; `landmarks` is (5, 2)
+    float64: x, y of eyes, nose, corners of the mouth, first those on the image's left. Both in pixels of the image,
+    None if not given.
     """
 
     name: str

@@ -89,7 +89,7 @@ class Journal:
         in_place: bool = False,
     ):
         self.output, self.folder, self._patterns = output, output / f".{tool}-unfinished", patterns
-        self._noted, self._in_place = 0.0, in_place
+        self._noted, self._in_place, self._made = 0.0, in_place, not output.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock = (self.folder / "lock").open("a")
@@ -136,7 +136,8 @@ class Journal:
             with contextlib.suppress(OSError):
                 (self.folder / "lock").unlink(missing_ok=True)
                 self.folder.rmdir()
-                self.output.rmdir()
+                if self._made:
+                    self.output.rmdir()
 
     @property
     def finished(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from recognition.data.datasets import MAX_CLASSES, FolderSource, RecordSource, open_source
 from recognition.data.lists import ListError, check_name, read_list
 
-__all__ = ["MAX_CLASSES", "FolderFaces", "ListFaces", "RecordFaces", "Task", "open_faces", "opened"]
+__all__ = ["MAX_CLASSES", "FolderFaces", "ListFaces", "RecordFaces", "RecordSource", "Task", "open_faces", "opened"]
 
 opened = functools.lru_cache(open_source)  # forked workers inherit what is open, others open it once themselves
 
