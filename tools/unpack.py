@@ -48,6 +48,7 @@ def make_parser() -> Parser:
 def main(words: list[str]) -> None:
     """Check all names, then write the images and the list."""
     options = make_parser().parse_args(words)
+    cv2.setNumThreads(1)  # the processes are what works in parallel, and one forked from OpenCV's threads may hang
     faces = _open(options)
     names = check_names(faces)
     listed = f"{faces.rec.stem}.lst"

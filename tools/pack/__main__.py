@@ -22,6 +22,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from tools.pack import options as own
@@ -43,6 +44,7 @@ def main(words: list[str]) -> None:
     """Plan, write, publish, report."""
     options = own.make_parser(__doc__).parse_args(words)
     own.check(options)
+    cv2.setNumThreads(1)  # the processes are what works in parallel, and one forked from OpenCV's threads may hang
     sources = [open_faces(path, options.root if path.suffix == ".lst" else None) for path in options.sources]
     plan = _plan(options, sources)
     settings = Settings(_side(options.side, sources), options.quality, options.resize)

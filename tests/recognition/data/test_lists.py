@@ -22,7 +22,9 @@ def refused(tmp_path, text, *words):
 
 
 def test_insightface(tmp_path):
-    plain, boxed, full = read(tmp_path, f"1\ta/1.jpg\t0\n1\ta b/2.jpg\t7\t1\t2\t3\t4.5\n0\tc.png\t7\t1\t2\t3\t4\t{FLAT}\n")
+    plain, boxed, full = read(
+        tmp_path, f"1\ta/1.jpg\t0\n1\ta b/2.jpg\t7\t1\t2\t3\t4.5\n0\tc.png\t7\t1\t2\t3\t4\t{FLAT}\n"
+    )
     assert plain == Entry("a/1.jpg", 0, True, None, None)
     assert boxed == Entry("a b/2.jpg", 7, True, (1, 2, 3, 4.5), None)
     assert full[:4] == ("c.png", 7, False, (1, 2, 3, 4))
