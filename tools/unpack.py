@@ -49,6 +49,7 @@ def main(words: list[str]) -> None:
     """Check all names, then write the images and the list."""
     options = make_parser().parse_args(words)
     cv2.setNumThreads(1)  # the processes are what works in parallel, and one forked from OpenCV's threads may hang
+    opened.cache_clear()  # a caller in Python may have changed the files since
     faces = _open(options)
     names = check_names(faces)
     listed = f"{faces.rec.stem}.lst"

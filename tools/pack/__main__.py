@@ -31,7 +31,7 @@ from tools.pack.journal import Journal
 from tools.pack.landmarks import read_landmarks
 from tools.pack.plan import Plan, Subset, digest
 from tools.pack.sinks import check_keys
-from tools.pack.sources import Faces, open_faces
+from tools.pack.sources import Faces, open_faces, opened
 from tools.pack.write import PATTERNS, Layout, Writer
 from utils.align import TEMPLATE_SIDE
 from utils.cli import user_errors
@@ -45,6 +45,7 @@ def main(words: list[str]) -> None:
     options = own.make_parser(__doc__).parse_args(words)
     own.check(options)
     cv2.setNumThreads(1)  # the processes are what works in parallel, and one forked from OpenCV's threads may hang
+    opened.cache_clear()  # a caller in Python may have changed the files since
     sources = [open_faces(path, options.root if path.suffix == ".lst" else None) for path in options.sources]
     plan = _plan(options, sources)
     settings = Settings(_side(options.side, sources), options.quality, options.resize)
