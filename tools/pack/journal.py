@@ -111,7 +111,7 @@ class Journal:
         plan = self._read("plan.json")
         self.notes = self._read("notes.json") if plan else {}
         if plan and plan.get("stamp") != stamp:
-            if not force:
+            if self.notes.get("done") and not force:
                 raise ValueError(
                     f"{self.output} holds an unfinished set of other arguments or sources ({plan.get('arguments')}); "
                     "start that one again, choose another --output, or add --force to drop it"

@@ -110,6 +110,11 @@ class ListFaces(Faces):
             labels.append(entry.label)
             self.names.append(entry.name)
             self._aligned.append(entry.aligned)
+        if not any((self._root / name).exists() for name in self.names[:100]):
+            raise ListError(
+                f"{path}: its images are not there, for example {self._root / self.names[0]}; "
+                "--root FOLDER says where its paths start from"
+            )
         self.numbers, self.labels = np.unique(np.array(labels, np.int64), return_inverse=True)
         self.identities = _identity_names(self.names, self.labels, self.numbers)
         self.stamp = _digest([str(path.resolve()), str(self._root.resolve()), _hash_file(path)])

@@ -111,6 +111,14 @@ def test_other_arguments_do_not_go_on(faces, tmp_path):
     assert tree(out) == tree(whole)
 
 
+def test_what_has_not_begun_is_in_nobodys_way(faces, tmp_path):
+    out, words = tmp_path / "out", [str(faces), "--workers", "0", "--output"]
+    (faces / "anna" / "0.jpg").write_bytes(b"x")
+    refused(pack.main, [*words, out], "anna/0.jpg")
+    pack.main([*words, str(out), "--max-images", "2", "--bad", "skip"])
+    assert (out / "train.rec").exists()
+
+
 def test_a_set_is_only_replaced_by_force_and_stays_until_then(faces, tmp_path):
     out, words = tmp_path / "out", [str(faces), "--workers", "0", "--output", str(tmp_path / "out")]
     pack.main([*words, "--shards", "2"])
