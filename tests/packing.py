@@ -34,7 +34,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def packed(output: Path, *words) -> list[tuple[str, int, bytes, int]]:
-    """Run tools.pack. The images as (name, label, bytes, key), in the order of the file; keys, ranges, lists and property
+    """Run tools.pack. The images as (name, label, bytes, key) in the order of the file; keys, ranges, list and property
     are checked against each other.
     """
     pack([*map(str, words), "--output", str(output), *QUIET])
