@@ -19,9 +19,10 @@ import cv2
 from tqdm import tqdm
 
 from recognition.data.lists import Entry, ListError, read_list, write_list
+from recognition.data.sources import RecordSource
 from tools.pack.journal import Journal
 from tools.pack.skipped import FINAL, GROWING, Skipped
-from tools.pack.sources import RecordFaces, RecordSource, Task, opened
+from tools.pack.sources import RecordFaces, Task, opened
 from utils.cli import Parser, user_errors
 from utils.jpeg import decode
 from utils.workers import ordered_map
@@ -48,7 +49,6 @@ def make_parser() -> Parser:
 def main(words: list[str]) -> None:
     """Check all names, then write the images and the list."""
     options = make_parser().parse_args(words)
-    cv2.setNumThreads(1)  # the processes are what works in parallel, and one forked from OpenCV's threads may hang
     opened.cache_clear()  # a caller in Python may have changed the files since
     faces = _open(options)
     names = check_names(faces)

@@ -22,7 +22,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from tools.pack import options as own
@@ -44,7 +43,6 @@ def main(words: list[str]) -> None:
     """Plan, write, publish, report."""
     options = own.make_parser(__doc__).parse_args(words)
     own.check(options)
-    cv2.setNumThreads(1)  # the processes are what works in parallel, and one forked from OpenCV's threads may hang
     opened.cache_clear()  # a caller in Python may have changed the files since
     sources = [open_faces(path, options.root if path.suffix == ".lst" else None) for path in options.sources]
     plan = _plan(options, sources)

@@ -9,6 +9,8 @@ from tools.pack.sources import Task
 from utils.align import align
 from utils.jpeg import ImageError, decode, encode
 
+LARGEST = 16_384  # pixels on a photo's side: 805 MB when decoded
+
 
 class Settings(NamedTuple):
     """What is made of every image: `side` pixels, `quality` of the JPEGs that are encoded here."""
@@ -41,7 +43,7 @@ def convert(settings: Settings, task: Task) -> Result:
 
 
 def _convert(settings: Settings, task: Task, data: bytes) -> Result:
-    rgb, side = decode(data), settings.side
+    rgb, side = decode(data, LARGEST), settings.side
     if task.landmarks is not None:
         return Result(encode(align(rgb, task.landmarks, side), settings.quality), True)
     height, width = rgb.shape[:2]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from recognition.data.lists import text_lines
-from tools.pack.sources import MAX_CLASSES, Faces, Task
+from recognition.data.sources import MAX_CLASSES
+from tools.pack.sources import Faces, Task
 
 MERGES = ("separate", "names", "labels")
 

@@ -1,16 +1,14 @@
 """The files of a set, appended to image by image: record files as mxnet writes them, and tar shards of webdataset."""
 
 import io
-import struct
 import tarfile
 from pathlib import Path
 
 import numpy as np
 
-from recognition.data.recordio import MAGIC, MAX_LENGTH, Header, RecordError, pack
+from recognition.data.recordio import Header, RecordError, framed, pack
 from tools.pack.journal import Growing
 
-_MAGIC_BYTES = struct.pack("<I", MAGIC)
 _HEADER_KEYS = 1 << 24  # float32 counts no further
 
 
@@ -58,28 +56,6 @@ class RecordSink:
     def close(self) -> None:
         self._idx.close()
         self._rec.close()
-
-
-def framed(record: bytes) -> bytes:
-    """A record with its frame and padding, as it lies in a `.rec`; recognition/data/recordio.py explains the parts.
-
-    Raises:
-        RecordError: longer than the format's 2^29 - 1 bytes.
-    """
-    if len(record) > MAX_LENGTH:
-        raise RecordError(f"record of {len(record)} bytes: the format ends at {MAX_LENGTH}")
-    parts, start, at = [], 0, record.find(_MAGIC_BYTES)
-    while at >= 0:
-        if at % 4 == 0:
-            parts.append(record[start:at])
-            start = at + 4
-        at = record.find(_MAGIC_BYTES, start if at % 4 == 0 else at + 1)
-    parts.append(record[start:])
-    flags = [0] if len(parts) == 1 else [1, *[2] * (len(parts) - 2), 3]
-    return b"".join(
-        _MAGIC_BYTES + struct.pack("<I", flag << 29 | len(part)) + part + b"\0" * (-len(part) % 4)
-        for flag, part in zip(flags, parts, strict=True)
-    )
 
 
 def check_keys(images: int, classes: int) -> None:

@@ -2,16 +2,14 @@
 
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from recognition.data.datasets import MAX_CLASSES, FolderSource, RecordSource, open_source
 from recognition.data.lists import ListError, check_name, read_list
-
-__all__ = ["MAX_CLASSES", "FolderFaces", "ListFaces", "RecordFaces", "RecordSource", "Task", "open_faces", "opened"]
+from recognition.data.sources import FolderSource, RecordSource, open_source
 
 opened = functools.lru_cache(open_source)  # forked workers inherit what is open, others open it once themselves
 
@@ -89,10 +87,25 @@ class RecordFaces(Faces):
         self.numbers, self.labels = np.unique(labels, return_inverse=True)
         listed = rec.with_suffix(".lst")
         names = _record_names(source, listed, labels) if use_list and listed.exists() else None
-        self.names = names or _numbered_names(source, labels)
+        self.names = names or _numbered_names(source.num_classes, labels, source.keys)
         self.identities = _identity_names(self.names, self.labels, self.numbers)
         facts = rec.stat()
         self.stamp = _digest([str(rec.resolve()), str(facts.st_size), str(facts.st_mtime_ns), *self.names])
+
+    def task(self, index: int) -> Task:
+        return Task(str(self.path), index)
+
+
+class NumberedFaces(Faces):
+    """Shards and tar files; names are `<label>/<number of the image>.jpg`."""
+
+    def __init__(self, path: Path):
+        source = opened(str(path))
+        self.path, self.side, labels = path, source.side, source.labels()
+        self.numbers, self.labels = np.unique(labels, return_inverse=True)
+        self.names = _numbered_names(source.num_classes, labels, range(len(source)))
+        self.identities = _identity_names(self.names, self.labels, self.numbers)
+        self.stamp = _digest([str(path.resolve()), source.digest()])
 
     def task(self, index: int) -> Task:
         return Task(str(self.path), index)
@@ -137,7 +150,8 @@ def open_faces(path: Path, root: Path | None) -> Faces:
     if not path.exists():
         raise ValueError(f"{path} does not exist; expected a folder of identity folders, a .lst, or a folder with .rec")
     source = opened(str(path))
-    return FolderFaces(path) if isinstance(source, FolderSource) else RecordFaces(path)
+    kinds = {FolderSource: FolderFaces, RecordSource: RecordFaces}
+    return kinds.get(type(source), NumberedFaces)(path)
 
 
 def _record_names(source: RecordSource, listed: Path, labels: np.ndarray) -> list[str]:
@@ -160,10 +174,10 @@ def _record_names(source: RecordSource, listed: Path, labels: np.ndarray) -> lis
     return names
 
 
-def _numbered_names(source: RecordSource, labels: np.ndarray) -> list[str]:
+def _numbered_names(num_classes: int, labels: np.ndarray, keys: Sequence[int]) -> list[str]:
     """`<label>/<key>.jpg`, with zeros in front so that the order of names is that of labels and keys."""
-    wide, long = len(str(max(source.num_classes - 1, 0))), len(str(source.keys[-1]))
-    return [f"{label:0{wide}d}/{key:0{long}d}.jpg" for label, key in zip(labels, source.keys, strict=True)]
+    wide, long = len(str(max(num_classes - 1, 0))), len(str(keys[-1]))
+    return [f"{label:0{wide}d}/{key:0{long}d}.jpg" for label, key in zip(labels, keys, strict=True)]
 
 
 def _identity_names(names: list[str], labels: np.ndarray, numbers: np.ndarray) -> list[str]:

@@ -10,9 +10,8 @@ import pytest
 
 from recognition.data.recordio import Header, RecordWriter, pack
 from tests.packing import IDENTITIES, QUIET, packed, refused, tree, write_folder
-from tests.recognition.data.test_recordio import MAGIC, RECORDS
 from tools.pack.__main__ import main
-from tools.pack.sinks import check_keys, framed
+from tools.pack.sinks import check_keys
 
 
 @pytest.fixture
@@ -58,14 +57,6 @@ def test_mxnet_writes_the_same_files(faces, tmp_path):
     assert done.returncode == 0, done.stderr
     for name, data in tree(tmp_path / "theirs").items():
         assert (tmp_path / "ours" / name).read_bytes() == data
-
-
-def test_a_record_is_framed_as_the_writer_does_it(tmp_path):
-    records = [*RECORDS, MAGIC + b"x" + MAGIC + MAGIC]
-    with RecordWriter(tmp_path / "a.rec", tmp_path / "a.idx") as writer:
-        for key, record in enumerate(records):
-            writer.write(key, record)
-    assert (tmp_path / "a.rec").read_bytes() == b"".join(map(framed, records))
 
 
 def test_a_folder(faces, tmp_path):
