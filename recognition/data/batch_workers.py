@@ -90,8 +90,8 @@ class BatchWorkers:
             pass
         process.join()
         raise ChildProcessError(
-            f"a loader process ended with code {process.exitcode}: -9 is often too little memory, -7 a failing disk or a "
-            "file that was cut meanwhile; num_workers=0 shows more"
+            f"a loader process ended with code {process.exitcode}: -9 is often too little memory, -7 a failing disk or "
+            "a file that was cut meanwhile; num_workers=0 shows more"
         )
 
     def _images(self, slot: int, rows: int) -> torch.Tensor:

@@ -86,8 +86,8 @@ class RecordFile:
         if self.offsets.max() > end or np.bitwise_or.reduce(self.offsets) % unit:
             at = int(((self.offsets > end) | (self.offsets % unit != 0)).argmax())
             raise RecordError(
-                f"{self.idx}: key {self.keys[at]} points to byte {self.offsets[at]}, but {self.rec} has {len(self._map)} "
-                "and its records begin at multiples of 4; the .rec is cut, or the .idx belongs to another one"
+                f"{self.idx}: key {self.keys[at]} points to byte {self.offsets[at]}, but {self.rec} has "
+                f"{len(self._map)} and its records begin at multiples of 4; the .rec is cut, or the .idx is another's"
             )
 
     def _open(self) -> None:
