@@ -238,5 +238,5 @@ def _resize(image: np.ndarray, size: tuple[int, int], interpolation: int, out: n
     if interpolation != cv2.INTER_LANCZOS4:
         return cv2.resize(image, size, out, interpolation=interpolation)
     resized = cv2.resize(image.astype(np.float32), size, interpolation=interpolation)
-    np.maximum(resized, 0, out=resized)  # the conversion rounds and clips, but takes the absolute value
+    cv2.threshold(resized, 0, 0, cv2.THRESH_TOZERO, resized)  # the conversion rounds and clips, but drops the sign
     return cv2.convertScaleAbs(resized, out)

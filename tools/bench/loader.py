@@ -103,6 +103,7 @@ def one_process(folder: Path, images: int, runs: int) -> list[Row]:
     }
     against = [("one view", "InsightFace's", 8.0), ("two views", "the paper's", 9.0)]
     if find_spec("mxnet"):
+        print("the peers' transforms:", "torchvision's" if find_spec("torchvision") else "written out, no torchvision")
         for (_, peer, _), parameters in zip(against, (None, PRESETS["qgface"]), strict=True):
             steps[peer] = walk(Peer(str(folder / "train.rec"), str(folder / "train.idx"), parameters))
     else:
