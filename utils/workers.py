@@ -34,6 +34,7 @@ def ordered_map(
         yield from map(function, items)
         return
     items, under_way = iter(items), deque()
+    one_thread()
     pool = ProcessPoolExecutor(workers, initializer=start_worker)
     try:
         while True:
@@ -50,8 +51,13 @@ def _run(function: Callable[[Item], Result], part: list[Item]) -> list[Result]:
     return [function(item) for item in part]
 
 
-def start_worker() -> None:
+def one_thread() -> None:
+    """OpenCV without threads of its own, to be said before a fork: a child that reached for them would wait forever."""
+    cv2.setNumThreads(1)
+
+
+def start_worker(*_) -> None:
     """A worker is one thread, and leaves Ctrl-C to its parent, which ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    cv2.setNumThreads(1)
+    one_thread()

@@ -4,6 +4,7 @@ Shapes: `p` samples of this rank's batch, `V` views, `S` side of the aligned fac
 """
 
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from recognition.data.augment import Augment
 from recognition.data.sampler import GlobalBatchSampler
 from utils import rng
 from utils.jpeg import decode
-from utils.workers import start_worker
+from utils.workers import one_thread, start_worker
 
 PURPOSES = {"original": rng.Purpose.ORIGINAL, "augmented": rng.Purpose.AUGMENTED}
 
@@ -77,7 +78,7 @@ class ViewBatches:
             ValueError: an image that cannot be decoded or is not S x S, or a damaged record; the message names it.
         """
         epoch, indices = item
-        images = torch.empty((len(indices), len(self.views), self.size, self.size, 3), dtype=torch.uint8)
+        images = _empty(len(indices), len(self.views), self.size, self.size, 3)
         labels, taken, damaged, pixels = [], [], [], images.numpy()
         draws = [self._draws(epoch, indices, view) for view in self.views]
         for row, index in enumerate(indices.tolist()):
@@ -120,6 +121,14 @@ class ViewBatches:
         return face, label
 
 
+def _empty(*shape: int) -> torch.Tensor:
+    """uint8; in a worker process where the training process finds it: the batch is not copied on its way."""
+    if torch.utils.data.get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
+
+
 class Loader:
     """Batches in the sampler's order, made by worker processes that live as long as the loader.
 
@@ -136,6 +145,8 @@ class Loader:
     def __init__(self, batches: ViewBatches, sampler: GlobalBatchSampler, num_workers: int, pin_memory: bool = False):
         if num_workers < 0:
             raise ValueError(f"num_workers={num_workers}: expected 0 (no worker processes) or more")
+        if num_workers:
+            one_thread()
         self.sampler, self.steps = sampler, _Steps()
         self.loader = DataLoader(
             _ErrorsAsItems(batches),

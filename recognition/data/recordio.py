@@ -67,6 +67,8 @@ class RecordFile:
     Args:
         rec: path of the records.
         idx: path of the index.
+        aligned: records begin at multiples of 4, as every writer puts them; False: follow the index wherever it leads,
+            for a damaged file.
 
     Attributes:
         keys: n keys, ascending whatever the order of the index (InsightFace writes key 0 after the images, im2rec
@@ -77,11 +79,13 @@ class RecordFile:
         RecordError: a file is missing, empty or malformed, or the index points past the end of the records.
     """
 
-    def __init__(self, rec: str | Path, idx: str | Path):
+    def __init__(self, rec: str | Path, idx: str | Path, aligned: bool = True):
         self.rec, self.idx = Path(rec), Path(idx)
         self.keys, self.offsets = read_index(self.idx)
         self._open()
-        wrong = (self.offsets > len(self._map) - _PART.size) | (self.offsets % 4 != 0)
+        wrong = self.offsets > len(self._map) - _PART.size
+        if aligned:
+            wrong |= self.offsets % 4 != 0
         if wrong.any():
             key, offset = self.keys[int(wrong.argmax())], self.offsets[wrong.argmax()]
             raise RecordError(

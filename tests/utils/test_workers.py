@@ -1,9 +1,14 @@
 """utils.workers: order, bounds and errors of the parallel map."""
 
 import itertools
+import subprocess
+import sys
 
+import cv2
+import numpy as np
 import pytest
 
+from tests.conftest import ROOT
 from utils.workers import ordered_map
 
 
@@ -38,3 +43,17 @@ def test_no_more_is_taken_than_the_window_holds():
 def test_a_negative_number_of_workers_is_refused():
     with pytest.raises(ValueError, match="workers=-1"):
         next(ordered_map(triple, [], -1))
+
+
+def big(size: int) -> int:
+    return int(cv2.resize(np.ones((size, size, 3), np.uint8), (500, 500)).sum())
+
+
+def test_a_parent_that_used_opencvs_threads_does_not_stop_its_workers():
+    script = (
+        "import cv2, numpy as np; from tests.utils.test_workers import big; from utils.workers import ordered_map\n"
+        "cv2.setNumThreads(4); cv2.GaussianBlur(np.ones((4000, 4000, 3), np.uint8), (9, 9), 2)\n"
+        "print(sum(ordered_map(big, [600] * 8, 2, chunk=1)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stdout == f"{8 * 3 * 500 * 500}\n", done.stderr
