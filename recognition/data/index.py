@@ -18,6 +18,10 @@ class RecordError(ValueError):
     """A record file or index that is missing, damaged, or not the other's."""
 
 
+class StorageError(RecordError):
+    """Data that cannot be had now, as a network is down or a disk full: no damage, and another time it may be there."""
+
+
 def read_index(path: Path) -> tuple[Sequence[int], np.ndarray]:
     """Keys, ascending, as a range or an int64 array (n,), and their int64 offsets (n,) in bytes.
 
