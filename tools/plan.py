@@ -96,12 +96,12 @@ def number(own: dict[str, str], key: str, kind: type) -> int | float | None:
 
 def count_classes(cfg: EasyDict) -> int:
     """The identities of the config or of its data."""
-    root = ROOT / "data" / "demo" if cfg.rec == "synthetic" else Path(cfg.rec)
-    if cfg.num_classes is None and not root.exists():
-        raise ValueError(
-            f"the number of identities: {cfg.name} has no num_classes and {root} is not here; say classes=N"
-        )
-    return cfg.num_classes or open_source(root).num_classes
+    if cfg.num_classes is not None:
+        return cfg.num_classes
+    try:
+        return open_source(ROOT / "data" / "demo" if cfg.rec == "synthetic" else cfg.rec, cache=cfg.cache).num_classes
+    except ValueError as error:
+        raise ValueError(f"the number of identities: {cfg.name} has no num_classes; say classes=N ({error})") from None
 
 
 def room(device: str, gpu_gib: float | None, ranks: int) -> tuple[str, float]:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
-MAX_SIDE = 4096
+MAX_SIDE = 4096  # of faces; photos may have more
 MAX_SCANS = 100  # of a progressive JPEG; libjpeg writes 10
 _PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
 _WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xDA)}  # decoders step over these: taking a length hides the frame they see
@@ -21,16 +21,16 @@ class ImageError(ValueError):
     """Bytes that are no image, or only a part of one."""
 
 
-def check(data: bytes) -> tuple[int, int]:
-    """Width and height; refuses what is not a whole JPEG, PNG or BMP of at most 4096 x 4096 pixels.
+def check(data: bytes, largest: int = MAX_SIDE) -> tuple[int, int]:
+    """Width and height; refuses what is not a whole JPEG, PNG or BMP of at most `largest` pixels on each side.
 
     Raises:
         ImageError: says what is wrong.
     """
-    return _header(data)[:2]
+    return _header(data, largest)[:2]
 
 
-def _header(data: bytes) -> tuple[int, int, bool, bool]:
+def _header(data: bytes, largest: int) -> tuple[int, int, bool, bool]:
     """Width, height, whether simplejpeg can take it, a grey or colour JPEG, and whether Exif data may turn it."""
     plain = turned = False
     if data[:2] == b"\xff\xd8":
@@ -47,8 +47,8 @@ def _header(data: bytes) -> tuple[int, int, bool, bool]:
         width, height = (abs(side) for side in struct.unpack("<ii", data[18:26]))
     else:
         raise ImageError(f"{len(data)} bytes that start with {bytes(data[:4])!r} are no JPEG, PNG or BMP image")
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise ImageError(f"image of {width} x {height} pixels: expected 1 to {MAX_SIDE} on each side")
+    if not (0 < width <= largest and 0 < height <= largest):
+        raise ImageError(f"image of {width} x {height} pixels: expected 1 to {largest} on each side")
     return width, height, plain, turned
 
 
@@ -85,13 +85,13 @@ def _plain_png(data: bytes) -> bytes:
     return b"".join(kept)
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, largest: int = MAX_SIDE) -> np.ndarray:
     """Encoded image -> (H, W, 3) uint8 RGB; grey images become RGB, an Exif orientation is applied.
 
     Raises:
         ImageError: not an image, cut, damaged, or too large.
     """
-    _, _, plain, turned = _header(data)
+    _, _, plain, turned = _header(data, largest)
     if plain:
         try:
             image = simplejpeg.decode_jpeg(data, "RGB", strict=True)

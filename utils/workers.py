@@ -1,7 +1,10 @@
 """The same function over many items in several processes, results in the items' order."""
 
 import itertools
+import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -35,7 +38,7 @@ def ordered_map(
         return
     items, under_way = iter(items), deque()
     one_thread()
-    pool = ProcessPoolExecutor(workers, initializer=start_worker)
+    pool = ProcessPoolExecutor(workers, initializer=_start)
     try:
         while True:
             while len(under_way) < 4 * workers and (part := list(itertools.islice(items, chunk))):
@@ -61,3 +64,14 @@ def start_worker(*_) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     one_thread()
+
+
+def _start() -> None:
+    """A killed parent ends its pool's processes too: they would wait for work forever."""
+    start_worker()
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.Process) -> None:
+    parent.join()
+    os._exit(1)

@@ -187,13 +187,25 @@ class RecordWriter:
         Raises:
             RecordError: longer than the format's 2^29 - 1 bytes.
         """
-        if len(record) > MAX_LENGTH:
-            raise RecordError(f"record {key} of {len(record)} bytes: the format ends at {MAX_LENGTH}")
+        frame = framed(record)
         self._idx.write(f"{key}\t{self._rec.tell()}\n")
-        parts = _split_at_magic(record)
-        for number, part in enumerate(parts):
-            flag = 0 if len(parts) == 1 else 1 if number == 0 else 3 if number == len(parts) - 1 else 2
-            self._rec.write(_PART.pack(MAGIC, flag << 29 | len(part)) + part + b"\0" * (-len(part) % 4))
+        self._rec.write(frame)
+
+
+def framed(record: bytes) -> bytes:
+    """A record as it lies in the file: its parts with their heads and padding.
+
+    Raises:
+        RecordError: longer than the format's 2^29 - 1 bytes.
+    """
+    if len(record) > MAX_LENGTH:
+        raise RecordError(f"record of {len(record)} bytes: the format ends at {MAX_LENGTH}")
+    parts = _split_at_magic(record)
+    flags = [0] if len(parts) == 1 else [1, *[2] * (len(parts) - 2), 3]
+    return b"".join(
+        _PART.pack(MAGIC, flag << 29 | len(part)) + part + b"\0" * (-len(part) % 4)
+        for flag, part in zip(flags, parts, strict=True)
+    )
 
 
 def _split_at_magic(record: bytes) -> list[bytes]:
@@ -202,7 +214,5 @@ def _split_at_magic(record: bytes) -> list[bytes]:
         if at % 4 == 0:
             parts.append(record[start:at])
             start = at + 4
-            at = record.find(_MAGIC_BYTES, start)
-        else:
-            at = record.find(_MAGIC_BYTES, at + 1)
+        at = record.find(_MAGIC_BYTES, start if at % 4 == 0 else at + 1)
     return [*parts, record[start:]]

@@ -278,7 +278,7 @@ def test_identities_come_from_the_data(capsys, tmp_path):
         (["dmeo"], "no config 'dmeo': did you mean demo?"),
         (["demo", "ranks"], "ranks=: expected a positive integer"),
         (["demo", "classes=9", "network=r51"], "unknown network 'r51'"),
-        (["vgg2_r34_qgface", "rec=/nowhere"], "no num_classes and /nowhere is not here; say classes=N"),
+        (["vgg2_r34_qgface", "rec=/nowhere"], "no num_classes; say classes=N (data /nowhere does not exist"),
     ],
 )
 def test_mistyped_words(words, message):

@@ -1,8 +1,11 @@
 """utils.workers: order, bounds and errors of the parallel map."""
 
 import itertools
+import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -57,3 +60,26 @@ def test_a_parent_that_used_opencvs_threads_does_not_stop_its_workers():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert done.stdout == f"{8 * 3 * 500 * 500}\n", done.stderr
+
+
+def alive(number: int) -> int:
+    time.sleep(60 if number else 0)
+    return os.getpid()
+
+
+def test_a_killed_parent_leaves_no_worker_behind():
+    script = (
+        "from tests.utils.test_workers import alive; from utils.workers import ordered_map\n"
+        "results = ordered_map(alive, range(9), 2, chunk=1)\n"
+        "print(next(results), flush=True); next(results)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    for _ in range(100):
+        state = Path(f"/proc/{worker}/stat").read_text().split()[2] if Path(f"/proc/{worker}").exists() else "gone"
+        if state in ("gone", "Z"):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"worker {worker} still runs")

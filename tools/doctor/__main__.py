@@ -10,8 +10,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
-
 from tools.doctor import channels, checks, duplicates, manifest, overlap, scan
 from tools.doctor.findings import Findings
 from tools.doctor.readers import opened
@@ -23,7 +21,6 @@ from utils.cli import Parser, user_errors
 def main(words: list[str]) -> int:
     """Check, print the table, write what was asked for; returns the exit code."""
     options = _parse(words)
-    cv2.setNumThreads(1)  # a process that is forked beside OpenCV's own threads hangs at its first call
     for name in ("json", "sheet", "manifest"):
         path = getattr(options, name)
         if path and not path.absolute().parent.is_dir():

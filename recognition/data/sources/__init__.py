@@ -10,8 +10,10 @@ from pathlib import Path
 
 from recognition.data.sources.folder import FolderSource
 from recognition.data.sources.joined import Joined, open_shards
-from recognition.data.sources.records import BACKENDS, RecordSource
+from recognition.data.sources.records import BACKENDS, MAX_CLASSES, RecordSource
 from recognition.data.sources.tars import TarSource
+
+__all__ = ["BACKENDS", "MAX_CLASSES", "FolderSource", "Joined", "RecordSource", "TarSource", "open_source"]
 
 
 def open_source(
