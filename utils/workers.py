@@ -38,7 +38,7 @@ def ordered_map(
         return
     items, under_way = iter(items), deque()
     one_thread()
-    pool = ProcessPoolExecutor(workers, initializer=_start)
+    pool = ProcessPoolExecutor(workers, initializer=start_worker)
     try:
         while True:
             while len(under_way) < 4 * workers and (part := list(itertools.islice(items, chunk))):
@@ -59,16 +59,13 @@ def one_thread() -> None:
     cv2.setNumThreads(1)
 
 
-def start_worker(*_) -> None:
-    """A worker is one thread, and leaves Ctrl-C to its parent, which ends it."""
+def start_worker() -> None:
+    """A worker that is one thread, leaves Ctrl-C to its parent, which ends it, and does not outlive it: a killed parent
+    would leave it waiting for work forever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     one_thread()
-
-
-def _start() -> None:
-    """A killed parent ends its pool's processes too: they would wait for work forever."""
-    start_worker()
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 

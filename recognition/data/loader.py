@@ -4,22 +4,18 @@ Shapes: `p` samples of this rank's batch, `V` views, `S` side of the aligned fac
 """
 
 import contextlib
-import math
-import signal
-import threading
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from recognition.data.augment import Augment
+from recognition.data.batch_workers import BatchWorkers
 from recognition.data.index import StorageError
 from recognition.data.sampler import GlobalBatchSampler
 from utils import rng
 from utils.jpeg import decode
-from utils.workers import one_thread, start_worker
 
 PURPOSES = {"original": rng.Purpose.ORIGINAL, "augmented": rng.Purpose.AUGMENTED}
 
@@ -72,6 +68,7 @@ class ViewBatches:
         makers = {"original": Augment("none"), "augmented": augment}
         self.views = [_View(makers[view], PURPOSES[view]) for view in views]
         self.source, self.seed, self.size, self.corrupt = source, seed, size, corrupt
+        self.shape = (len(views), size, size, 3)  # of a sample's images
 
     def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch:
         """The batch of `indices` (int64 (p,)) in `epoch`.
@@ -79,18 +76,27 @@ class ViewBatches:
         Raises:
             ValueError: an image that cannot be decoded or is not S x S, or a damaged record; the message names it.
         """
+        images = torch.empty((len(item[1]), *self.shape), dtype=torch.uint8)
+        _, *rest = self.fill(item, images.numpy())
+        return Batch(images, *map(torch.tensor, rest[:2]), rest[2])
+
+    def fill(self, item: tuple[int, np.ndarray], images: np.ndarray) -> tuple[int, list[int], list[int], list[str]]:
+        """Write a batch into uint8 `images`, of p rows or more; returns p, its labels, indices and damages.
+
+        Raises:
+            ValueError: as above.
+        """
         epoch, indices = item
-        images = _empty(len(indices), len(self.views), self.size, self.size, 3)
-        labels, taken, damaged, pixels = [], [], [], images.numpy()
+        labels, taken, damaged = [], [], []
         draws = [self._draws(epoch, indices, view) for view in self.views]
         for row, index in enumerate(indices.tolist()):
             other, face, label = self._sample(epoch, index, damaged)
             for place, view in enumerate(self.views):
                 numbers = draws[place][row] if other == index else self._draws(epoch, np.array([other]), view)[0]
-                view.make(face, numbers, pixels[row, place])
+                view.make(face, numbers, images[row, place])
             labels.append(label)
             taken.append(other)
-        return Batch(images, torch.tensor(labels), torch.tensor(taken), damaged)
+        return len(indices), labels, taken, damaged
 
     def _draws(self, epoch: int, indices: np.ndarray, view: "_View") -> list[list[float]]:
         return rng.uniforms(self.seed, epoch, indices, view.purpose, view.make.draws).tolist()
@@ -116,7 +122,10 @@ class ViewBatches:
         raise ValueError(f"{damaged[-1]}; so are {TRIES} other samples: python -m tools.doctor tells what is left")
 
     def _decoded(self, index: int) -> tuple[np.ndarray, int]:
-        encoded, label = self.source[index]
+        try:
+            encoded, label = self.source[index]
+        except OSError as error:
+            raise ValueError(f"{self.source.where(index)} cannot be read: {error.strerror or error}") from None
         try:
             face = decode(encoded)
         except ValueError as error:
@@ -127,14 +136,6 @@ class ViewBatches:
                 f"{self.size} x {self.size}: align the faces and store them at that size"
             )
         return face, label
-
-
-def _empty(*shape: int) -> torch.Tensor:
-    """uint8; in a worker process where the training process finds it: the batch is not copied on its way."""
-    if torch.utils.data.get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, shape)
 
 
 class Loader:
@@ -153,20 +154,8 @@ class Loader:
     def __init__(self, batches: ViewBatches, sampler: GlobalBatchSampler, num_workers: int, pin_memory: bool = False):
         if num_workers < 0:
             raise ValueError(f"num_workers={num_workers}: expected 0 (no worker processes) or more")
-        if num_workers:
-            one_thread()
-        self.sampler, self.steps = sampler, _Steps()
-        self.loader = DataLoader(
-            _ErrorsAsItems(batches),
-            batch_size=None,  # an item of the data set is a whole batch
-            sampler=self.steps,
-            num_workers=num_workers,
-            worker_init_fn=_start_worker,
-            persistent_workers=num_workers > 0,
-            prefetch_factor=2 if num_workers else None,
-            pin_memory=pin_memory,
-            generator=torch.Generator(),  # it draws a seed nobody uses: not from the global generator
-        )
+        self.batches, self.sampler, self.num_workers, self.pin_memory = batches, sampler, num_workers, pin_memory
+        self._workers: BatchWorkers | None = None
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of `epoch` from `start_step` on; one epoch at a time.
@@ -174,54 +163,18 @@ class Loader:
         Raises:
             ValueError: bad data, whichever process met it; or a start that is not within the epoch.
         """
-        self.steps.remaining = self.sampler.batches(epoch, start_step)
-        with _interrupt_held_back():
-            items = iter(self.loader)
-        for item in items:
-            if isinstance(item, str):
-                raise ValueError(item)
-            yield item
+        for batch in self._made(self.sampler.batches(epoch, start_step)):
+            yield batch._replace(images=batch.images.pin_memory()) if self.pin_memory else batch
 
-
-class _Steps:
-    """What the DataLoader takes for its sampler; set before each pass, so that workers outlive the epoch."""
-
-    def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
-        return self.remaining
-
-
-class _ErrorsAsItems:
-    """Bad data travels as its message: the DataLoader would bury that under the worker's traceback."""
-
-    def __init__(self, batches: ViewBatches):
-        self.batches = batches
-
-    def __getitem__(self, item: tuple[int, np.ndarray]) -> Batch | str:
-        try:
-            return self.batches[item]
-        except (ValueError, OSError) as error:
-            return str(error)
-
-
-@contextlib.contextmanager
-def _interrupt_held_back() -> Iterator[None]:
-    """Ctrl-C waits until the workers have started: one that hits a fork gets lost here and is shown by the worker."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    held = []
-    earlier = signal.signal(signal.SIGINT, lambda *_: held.append(True))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-    if held:
-        raise KeyboardInterrupt
-
-
-def _start_worker(_: int) -> None:
-    start_worker()
-    torch.set_num_threads(1)
+    def _made(self, tasks: Iterator[tuple[int, np.ndarray]]) -> Iterator[Batch]:
+        if self.num_workers == 0:
+            yield from map(self.batches.__getitem__, tasks)
+            return
+        if self._workers is None:
+            shape = (self.sampler.part_size, *self.batches.shape)
+            self._workers = BatchWorkers(self.batches.fill, shape, self.num_workers)
+        for images, (_, labels, taken, damaged) in self._workers.run(tasks):
+            yield Batch(images, torch.tensor(labels), torch.tensor(taken), damaged)
 
 
 def normalise(images: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -83,14 +83,12 @@ class RecordFile:
         self.rec, self.idx = Path(rec), Path(idx)
         self.keys, self.offsets = read_index(self.idx)
         self._open()
-        wrong = self.offsets > len(self._map) - _PART.size
-        if aligned:
-            wrong |= self.offsets % 4 != 0
-        if wrong.any():
-            key, offset = self.keys[int(wrong.argmax())], self.offsets[wrong.argmax()]
+        end, unit = len(self._map) - _PART.size, 4 if aligned else 1
+        if self.offsets.max() > end or np.bitwise_or.reduce(self.offsets) % unit:
+            at = int(((self.offsets > end) | (self.offsets % unit != 0)).argmax())
             raise RecordError(
-                f"{self.idx}: key {key} points to byte {offset}, but {self.rec} has {len(self._map)} and its records "
-                "begin at multiples of 4; the .rec is cut, or the .idx belongs to another one"
+                f"{self.idx}: key {self.keys[at]} points to byte {self.offsets[at]}, but {self.rec} has "
+                f"{len(self._map)} and its records begin at multiples of 4; the .rec is cut, or the .idx is another's"
             )
 
     def _open(self) -> None:

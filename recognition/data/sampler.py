@@ -61,6 +61,12 @@ class GlobalBatchSampler:
         """Whole global batches in an epoch."""
         return self.num_samples // self.batch_size
 
+    @property
+    def part_size(self) -> int:
+        """Samples of this rank's part of a global batch."""
+        start, stop = share(self.batch_size, self.rank, self.world_size)
+        return stop - start
+
     def batches(self, epoch: int, start_step: int = 0) -> Iterator[tuple[int, np.ndarray]]:
         """(epoch, indices) for the steps from `start_step` to the end of the epoch; indices are int64 (p,).
 

@@ -15,7 +15,7 @@ from torch.utils.data import default_collate
 
 from recognition.data.augment import Parameters
 
-FILTERS = [getattr(Image.Resampling, name) for name in ("NEAREST", "BOX", "BILINEAR", "BICUBIC", "LANCZOS")]
+FILTERS = np.array([getattr(Image.Resampling, name) for name in ("NEAREST", "BOX", "BILINEAR", "BICUBIC", "LANCZOS")])
 
 
 class Peer:
@@ -40,9 +40,10 @@ class Peer:
     def _sample(self, key: int) -> tuple[torch.Tensor, torch.Tensor]:
         header, encoded = self.mxnet.recordio.unpack(self.reader.read_idx(key))
         label = torch.tensor(header.label, dtype=torch.long)
-        image = Image.fromarray(self.mxnet.image.imdecode(encoded).asnumpy())
+        pixels = self.mxnet.image.imdecode(encoded).asnumpy()
         if self.p is None:
-            return _tensor(_flip(image)), label
+            return _tensor(_flip(Image.fromarray(pixels))), label
+        image = Image.fromarray(pixels[:, :, ::-1])  # the authors' BGR
         return torch.stack([_tensor(_flip(self._augmented(image))), _tensor(_flip(image))]), label
 
     def _augmented(self, image: Image.Image) -> Image.Image:

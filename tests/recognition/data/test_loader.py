@@ -227,7 +227,7 @@ WHOLE = jpeg.encode(face(0))
             "faces.rec: key 8 has 24 x 40 pixels, expected 32 x 32",
         ),
         (ValueError("faces.rec: key 8 is damaged"), "^faces.rec: key 8 is damaged$"),
-        (FileNotFoundError(2, "No such file", "8.jpg"), "No such file.*8.jpg"),
+        (FileNotFoundError(2, "No such file", "8.jpg"), "^faces.rec: key 8 cannot be read: No such file$"),
     ],
 )
 def test_bad_data_in_any_process_is_one_line_that_names_it(num_workers, bad, message):
@@ -241,9 +241,30 @@ def test_a_bug_in_a_worker_is_not_taken_for_bad_data(num_workers):
     batches, sampler = make(Source(12, broken={7: KeyError("bug")}))
     try:
         list(Loader(batches, sampler, num_workers).epoch(0))
-    except KeyError:
+    except (KeyError, ChildProcessError):
         return
     raise AssertionError("the bug went unnoticed")
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_killed_worker_ends_the_epoch_with_a_line(num_workers):
+    loader = Loader(*make(ProcessSource(os.getpid), batch_size=2), num_workers)
+    stream = loader.epoch(0)
+    os.kill(next(stream).labels[0].item(), signal.SIGKILL)
+    with pytest.raises(ChildProcessError, match="ended with code -9") as caught:
+        list(stream)
+    assert "\n" not in str(caught.value)
+
+
+def test_batches_that_are_kept_are_not_written_over():
+    """There are fewer places in shared memory than batches: the workers wait, or the batch moves out."""
+    loader = Loader(*make(batch_size=1), 1)
+    kept = list(loader.epoch(0))
+    views = [batch.images[0, 1] for batch in loader.epoch(1)]  # parts of batches that are gone
+    for epoch, found in enumerate(([batch.images[0, 1] for batch in kept], views)):
+        expected = [images[0, 1] for images, *_ in run(0, epochs=(epoch,), batch_size=1)]
+        np.testing.assert_array_equal(np.stack(found), np.stack(expected))
+    assert len(kept) == 23
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
