@@ -124,7 +124,10 @@ least = {
     "cache_limit": 0.0, "shuffle_shards": 1, "contrast_scale": 0.0, "contrast_weight": 0.0, "queue_size": 0,
     "quality_std": 0.0,
 }  # fmt: skip
-most = {"dropout": 1.0, "sample_rate": 1.0, "quality_threshold": 1.0, "quality_ema": 1.0, "encoder_momentum": 1.0}
+most = {
+    "seed": 2**32 - 1, "dropout": 1.0, "sample_rate": 1.0, "quality_threshold": 1.0, "quality_ema": 1.0,
+    "encoder_momentum": 1.0,
+}  # fmt: skip
 choices = {
     "corrupt": ("stop", "skip"),
     "recordio_backend": ("native", "mxnet"),

@@ -30,13 +30,13 @@ def check(data: bytes, largest: int = MAX_SIDE) -> tuple[int, int]:
     return _header(data, largest)[:2]
 
 
-def _header(data: bytes, largest: int) -> tuple[int, int, bool]:
-    """Width, height, and whether simplejpeg can take it: a grey or colour JPEG without an Exif orientation."""
-    plain = False
+def _header(data: bytes, largest: int) -> tuple[int, int, bool, bool]:
+    """Width, height, whether simplejpeg can take it, a grey or colour JPEG, and whether Exif data may turn it."""
+    plain = turned = False
     if data[:2] == b"\xff\xd8":
         if data.rstrip(b"\0")[-2:] != b"\xff\xd9":
             raise ImageError(f"JPEG of {len(data)} bytes has no end marker: it is cut")
-        width, height, plain = _jpeg_header(data)
+        width, height, plain, turned = _jpeg_header(data)
     elif data[:8] == _PNG and len(data) >= 24:
         if data.rstrip(b"\0")[-8:-4] != b"IEND":
             raise ImageError(f"PNG of {len(data)} bytes has no end chunk: it is cut")
@@ -49,12 +49,12 @@ def _header(data: bytes, largest: int) -> tuple[int, int, bool]:
         raise ImageError(f"{len(data)} bytes that start with {bytes(data[:4])!r} are no JPEG, PNG or BMP image")
     if not (0 < width <= largest and 0 < height <= largest):
         raise ImageError(f"image of {width} x {height} pixels: expected 1 to {largest} on each side")
-    return width, height, plain
+    return width, height, plain, turned
 
 
-def _jpeg_header(data: bytes) -> tuple[int, int, bool]:
-    """Width and height from the start-of-frame segment (ITU T.81, B.2.2), and whether the JPEG is plain."""
-    at, plain = 2, True
+def _jpeg_header(data: bytes) -> tuple[int, int, bool, bool]:
+    """Width and height from the start-of-frame segment (ITU T.81, B.2.2), one or three components, Exif data."""
+    at, turned = 2, False
     while at + 10 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # fill byte
@@ -67,9 +67,9 @@ def _jpeg_header(data: bytes) -> tuple[int, int, bool]:
                 raise ImageError(
                     f"JPEG of {len(data)} bytes has more than {MAX_SCANS} scans: each takes as long as one image"
                 )
-            return width, height, plain and data[at + 9] in (1, 3)
+            return width, height, data[at + 9] in (1, 3), turned
         else:
-            plain = plain and not (marker == 0xE1 and data[at + 4 : at + 8] == b"Exif")
+            turned = turned or (marker == 0xE1 and data[at + 4 : at + 8] == b"Exif")
             at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
     raise ImageError(f"JPEG of {len(data)} bytes has no frame header")
 
@@ -91,11 +91,14 @@ def decode(data: bytes, largest: int = MAX_SIDE) -> np.ndarray:
     Raises:
         ImageError: not an image, cut, damaged, or too large.
     """
-    if _header(data, largest)[2]:
+    _, _, plain, turned = _header(data, largest)
+    if plain:
         try:
-            return simplejpeg.decode_jpeg(data, "RGB", strict=True)
+            image = simplejpeg.decode_jpeg(data, "RGB", strict=True)
         except ValueError as error:
             raise ImageError(f"JPEG of {len(data)} bytes is damaged: {error}") from None
+        if not turned:
+            return image  # else OpenCV knows what Exif says: decoded twice, which faces that are aligned need not be
     data = _plain_png(data) if data[:8] == _PNG else data
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

@@ -40,7 +40,7 @@ def uniforms(seed: int, epoch: int, index: np.ndarray, purpose: int, count: int)
     Returns:
         (p, count) float64 in [0, 1).
     """
-    stream = _mix(np.array([seed << 32 ^ epoch & 0xFFFFFFFF], np.uint64) * _GAMMA + np.uint64(purpose))
+    stream = _mix(np.array([(seed & 0xFFFFFFFF) << 32 | epoch & 0xFFFFFFFF], np.uint64) * _GAMMA + np.uint64(purpose))
     keys = _mix(stream + index.astype(np.uint64) * _GAMMA)
     steps = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
     return (_mix(keys[:, None] + steps) >> np.uint64(11)) * 2.0**-53

@@ -4,6 +4,7 @@ DALI's decoder differs from libjpeg by a level here and there, so runs with and 
 order of the samples and the flips are ours.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -53,20 +54,25 @@ class DaliLoader:
         Raises:
             ValueError: bad data; the message names it.
         """
-        for (_, indices), (images, labels) in zip(
-            self.sampler.batches(epoch, start_step), self._decoded(epoch, start_step), strict=True
-        ):
-            yield Batch(images[:, None], labels, torch.from_numpy(indices), [])
-
-    def _decoded(self, epoch: int, start_step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         pipeline = self._pipeline(self._encoded(epoch, start_step))
-        while True:
+        for step, (_, indices) in enumerate(self.sampler.batches(epoch, start_step), start_step):
             try:
                 images, labels = pipeline.run()
-            except StopIteration:
-                return
+            except RuntimeError:
+                self._name_damage(epoch, step)
+                raise
             pixels = torch.from_dlpack(images.as_tensor()).clone()  # DALI writes the next batch into its own memory
-            yield pixels, torch.from_dlpack(labels.as_tensor()).flatten().clone()
+            labels = torch.from_dlpack(labels.as_tensor()).flatten().clone()
+            yield Batch(pixels[:, None], labels, torch.from_numpy(indices), [])
+
+    def _name_damage(self, epoch: int, step: int) -> None:
+        """DALI counts the samples of a batch, and works on the next ones already: look for what it cannot decode."""
+        for _, indices in itertools.islice(self.sampler.batches(epoch, step), 3):
+            for index in indices.tolist():
+                try:
+                    jpeg.decode(self.source[index][0])
+                except ValueError as error:
+                    raise ValueError(f"{self.source.where(index)}: {error}") from None
 
     def _encoded(self, epoch: int, start_step: int) -> Iterator[tuple[list, list, list]]:
         """Encoded images, whether to flip, labels."""

@@ -18,6 +18,10 @@ class RecordError(ValueError):
     """A record file or index that is missing, damaged, or not the other's."""
 
 
+class StorageError(RecordError):
+    """Data that cannot be had now, as a network is down or a disk full: no damage, and another time it may be there."""
+
+
 def read_index(path: Path) -> tuple[Sequence[int], np.ndarray]:
     """Keys, ascending, as a range or an int64 array (n,), and their int64 offsets (n,) in bytes.
 
@@ -89,6 +93,10 @@ def _parse(lines: bytes, path: Path, first: int) -> np.ndarray:
         if numbers.size == 2 * count and numbers.max() < _LARGEST:
             return numbers.reshape(-1, 2)
     fields = (line.split(b"\t") for line in lines.split(b"\n"))
-    good = (len(pair) == 2 and all(f.isdigit() and int(f[:20]) < _LARGEST for f in pair) for pair in fields)
+    good = (len(pair) == 2 and all(map(_is_number, pair)) for pair in fields)
     bad = next(number for number, fine in enumerate(good, first) if not fine)
     raise RecordError(f"{path}: line {bad}: expected key<TAB>offset")
+
+
+def _is_number(field: bytes) -> bool:
+    return field.isdigit() and int(field.lstrip(b"0")[:20] or b"0") < _LARGEST

@@ -12,6 +12,7 @@ import torch
 
 from recognition.data.augment import Augment
 from recognition.data.batch_workers import BatchWorkers
+from recognition.data.index import StorageError
 from recognition.data.sampler import GlobalBatchSampler
 from utils import rng
 from utils.jpeg import decode
@@ -49,7 +50,8 @@ class ViewBatches:
         seed: of the augmentation.
         size: S, the side every image must have.
         corrupt: what a damaged sample does: "stop" raises, "skip" takes another sample, image and label, in its place.
-            Which one depends on (seed, epoch, index) only, so all ranks and workers agree without a word.
+            Which one depends on (seed, epoch, index) only, so all ranks and workers agree without a word. What cannot
+            be fetched is not damaged, and stops.
 
     Raises:
         ValueError: views that are not known, repeated or none, or another policy.
@@ -103,14 +105,20 @@ class ViewBatches:
         """The sample of that index, or another one where it is damaged: its own index, face and label."""
         try:
             return index, *self._decoded(index)
+        except StorageError:
+            raise
         except ValueError as error:
             if self.corrupt == "stop":
                 raise
             damaged.append(str(error))
         draws = rng.uniforms(self.seed, epoch, np.array([index]), rng.Purpose.SUBSTITUTE, TRIES)[0]
         for other in (draws * len(self.source)).astype(int).tolist():
-            with contextlib.suppress(ValueError):
+            try:
                 return other, *self._decoded(other)
+            except StorageError:
+                raise
+            except ValueError:
+                continue
         raise ValueError(f"{damaged[-1]}; so are {TRIES} other samples: python -m tools.doctor tells what is left")
 
     def _decoded(self, index: int) -> tuple[np.ndarray, int]:

@@ -40,11 +40,7 @@ class MxnetRecordFile(RecordFile):
         Raises:
             RecordError: unknown key, or mxnet does not find a whole record there.
         """
-        position = self._position(key)
-        if position is None:
-            raise RecordError(f"{self.idx} has no key {key}")
-        offset = int(self.offsets[position])
-        self._part(key, offset, 0)  # mxnet ends the process at a wrong magic word
+        super().read(key)  # mxnet takes some damage for a record, and ends the process at other damage
         if getattr(self._own, "pid", None) != os.getpid():
             self._own.reader = _mxnet().recordio.MXIndexedRecordIO(str(self.idx), str(self.rec), "r")
             self._own.pid = os.getpid()
@@ -53,7 +49,7 @@ class MxnetRecordFile(RecordFile):
         except Exception as error:
             raise RecordError(f"{self.rec}: key {key}: mxnet: {str(error).splitlines()[0]}") from None
         if record is None:
-            raise RecordError(f"{self.rec}: key {key} at byte {offset}: mxnet finds no record there")
+            raise RecordError(f"{self.rec}: key {key}: mxnet finds no record there")
         return record[:limit]
 
 

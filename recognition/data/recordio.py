@@ -10,6 +10,7 @@ index is text, `key<TAB>offset` per record.
 import contextlib
 import mmap
 import numbers
+import operator
 import os
 import struct
 from pathlib import Path
@@ -113,6 +114,7 @@ class RecordFile:
         return self._position(key) is not None
 
     def _position(self, key: int) -> int | None:
+        key = operator.index(key)  # a range looks for numpy's numbers one by one
         if isinstance(self.keys, range):
             return key - self.keys.start if key in self.keys else None
         at = int(np.searchsorted(self.keys, key))

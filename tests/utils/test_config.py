@@ -87,6 +87,7 @@ def test_words_win_over_the_file_and_the_file_over_base():
         ("frequent=0", "frequent=0 in the command line: expected at least 1"),
         ("gradient_acc=0", "expected at least 1"),
         ("lr=nan", "expected float"),
+        ("seed=4294967296", "expected at least 0 and at most 4294967295"),
         ("lr=-0.1", "expected at least 0.0"),
         ("dropout=1.5", "expected at least 0.0 and at most 1.0"),
         ("amp_dtype=bf16", "amp_dtype='bf16' in the command line: did you mean 'bfloat16'?"),

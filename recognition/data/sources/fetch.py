@@ -1,6 +1,6 @@
 """Shards from object storage: fetched whole through fsspec into a folder that processes share, oldest use goes first.
 
-fsspec opens whatever it has a driver for: `https://`, `s3://` (package s3fs), `gs://` (gcsfs), `az://` (adlfs) ...
+fsspec opens whatever it has a driver for: `https://` (package aiohttp), `s3://` (s3fs), `gs://` (gcsfs) ...
 """
 
 import contextlib
@@ -8,10 +8,13 @@ import fcntl
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import fsspec
 
-from recognition.data.index import RecordError
+from recognition.data.index import RecordError, StorageError
+
+_COPIES = "[0-9a-f]" * 16 + "-*"  # the names of the copies: nothing else in the folder is ours to remove
 
 
 class Cache:
@@ -25,44 +28,55 @@ class Cache:
     def __init__(self, folder: Path | None, limit: int | None = None):
         self.folder, self.limit = folder, limit
 
-    def get(self, url: str) -> Path:
-        """A local file with the content of `url`; several processes that want one at once fetch it once.
+    def open(self, url: str) -> BinaryIO:
+        """The content of `url` in an open local file, which can be read even when another process makes room.
+
+        Several processes that want one at once fetch it once.
 
         Raises:
-            RecordError: it cannot be fetched; says why.
+            RecordError: a local file that cannot be read, or a URL without a folder for its copy.
+            StorageError: it cannot be fetched; says why.
         """
-        if "://" not in url:
-            return Path(url)
+        if "://" not in url or url.startswith("file://"):
+            try:
+                return Path(url.removeprefix("file://")).open("rb")
+            except OSError as error:
+                raise RecordError(f"{url} cannot be read: {error.strerror or error}") from None
         if self.folder is None:
             raise RecordError(f"{url} has to be stored on a local disk while it is read: cache=FOLDER says where")
-        name = hashlib.blake2b(url.encode(), digest_size=8).hexdigest() + "-" + url.rsplit("/", 1)[-1][-80:]
-        path = self.folder / name
+        name = hashlib.blake2b(url.encode(), digest_size=8).hexdigest() + "-" + url.rsplit("/", 1)[-1][-40:]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with (self.folder / f".{name}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if not path.exists():
-                    self._fetch(url, path)
-            os.utime(path)
+                return self._opened(url, self.folder / name)
         except Exception as error:  # fsspec's drivers raise whatever their libraries do
-            raise RecordError(f"{url} cannot be fetched: {str(error).strip() or type(error).__name__}") from None
-        return path
+            raise StorageError(f"{url} cannot be fetched: {reason(error)}") from None
 
-    def _fetch(self, url: str, path: Path) -> None:
+    def _opened(self, url: str, path: Path) -> BinaryIO:
+        with contextlib.suppress(FileNotFoundError):
+            file = path.open("rb")
+            os.utime(file.fileno())
+            return file
         beside = path.with_name(f".{path.name}.part")
-        filesystem, remote = fsspec.core.url_to_fs(url)
-        filesystem.get_file(remote, str(beside))
-        os.replace(beside, path)
+        try:
+            filesystem, remote = fsspec.core.url_to_fs(url)
+            filesystem.get_file(remote, str(beside))
+            file = beside.open("rb")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
         self._make_room(path)
+        return file
 
     def _make_room(self, newest: Path) -> None:
-        """Other processes may read what goes: their memory maps outlive it."""
+        """Other processes may read what goes: their open files outlive it."""
         if self.limit is None:
             return
         copies = []
-        for path in self.folder.glob("[!.]*"):
+        for path in self.folder.glob(_COPIES):
             with contextlib.suppress(FileNotFoundError):
-                copies.append((path.stat().st_mtime, path.stat().st_size, path))
+                copies.append((path.stat().st_mtime_ns, path.stat().st_size, path))
         total = sum(size for _, size, _ in copies)
         for _, size, path in sorted(copies):
             if total <= self.limit:
@@ -70,3 +84,8 @@ class Cache:
             if path != newest:
                 path.unlink(missing_ok=True)
                 total -= size
+
+
+def reason(error: Exception) -> str:
+    """What a driver's exception says, in one line: some say nothing but the address, or nothing at all."""
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

@@ -56,6 +56,9 @@ class RecordSource:
 
     def _header_range(self, label: np.ndarray) -> tuple[int, int]:
         first, end = (int(key) if np.isfinite(key) else -1 for key in label)
+        last = int(self.records.keys[-1]) + 1
+        if MAX_CLASSES < end == np.float32(last) and 1 < first <= end:  # float32 has rounded both
+            first, end = self._first_identity(first), last
         if not 1 < first <= end or first - 1 > len(self.records) or end - first > len(self.records):
             raise RecordError(
                 f"{self.name}: header states identities at keys [{first}, {end}), "
@@ -75,6 +78,12 @@ class RecordSource:
                 f"{self.name}: header states keys 1 to {end - 1}; the index lacks key {key}, or has one twice"
             )
         return first, end
+
+    def _first_identity(self, rounded: int) -> int:
+        """The key that float32 has rounded: identity records have no image, and the ones before have."""
+        off = rounded // MAX_CLASSES  # at most so far
+        near = (key for key in range(rounded - off, rounded + off + 1) if key in self.records)
+        return next((key for key in near if not unpack(self.records.read(key))[1]), rounded)
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -9,13 +9,15 @@ import mmap
 import tarfile
 from collections import OrderedDict
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import urljoin
 
 import fsspec
 import numpy as np
 
 from recognition.data.index import RecordError
 from recognition.data.sources.digest import digest
-from recognition.data.sources.fetch import Cache
+from recognition.data.sources.fetch import Cache, reason
 
 _OPEN = 64  # shards that a process keeps open
 _IMAGE = (".jpg", ".jpeg", ".png", ".bmp")
@@ -31,26 +33,28 @@ class TarSource:
         cache_limit: bytes these may take; None: no limit.
 
     Raises:
-        RecordError: the index is missing or says something else, or a shard cannot be fetched or is damaged.
+        RecordError: the index is missing or says something else, or the first shard cannot be fetched or is damaged.
     """
 
     def __init__(self, index: str, cache: str | Path | None = None, cache_limit: int | None = None):
         self.name, self._cache = index, Cache(Path(cache) if cache else None, cache_limit)
         self._read(_load(index))
         self._shards: OrderedDict[int, _Shard] = OrderedDict()
+        self._damaged: dict[int, str] = {}  # a shard that is cut is read once, not once for each of its samples
         self[0]
 
     def _read(self, content: dict) -> None:
         try:
-            shards = [(str(shard["url"]), shard["nsamples"]) for shard in content["shardlist"]]
+            shards = [(shard["url"], shard["nsamples"]) for shard in content["shardlist"]]
             self.num_classes, self.side = content["num_classes"], content.get("side", 112)
             numbers = [self.num_classes, self.side, *(count for _, count in shards)]
         except (TypeError, KeyError, AttributeError):
             raise RecordError(f"{self.name}: {_EXPECTED}") from None
         if not shards or not all(type(number) is int and 0 < number < 1 << 32 for number in numbers):
             raise RecordError(f"{self.name}: {_EXPECTED}, the numbers whole and at least 1")
-        parent = self.name.rpartition("/")[0]
-        self.urls = [url if "://" in url or url.startswith("/") else f"{parent or '.'}/{url}" for url, _ in shards]
+        if not all(type(url) is str for url, _ in shards):
+            raise RecordError(f"{self.name}: {_EXPECTED}")
+        self.urls = [_beside(self.name, url) for url, _ in shards]
         self.shard_sizes = [count for _, count in shards]
         self._starts = np.concatenate([[0], np.cumsum(self.shard_sizes)])
 
@@ -67,8 +71,14 @@ class TarSource:
     def _shard(self, place: int) -> "_Shard":
         shard = self._shards.get(place)
         if shard is None:
-            shard = _Shard(self._cache.get(self.urls[place]), self.urls[place], self.shard_sizes[place])
-            self._shards[place] = shard
+            if place in self._damaged:
+                raise RecordError(self._damaged[place])
+            with self._cache.open(self.urls[place]) as file:
+                try:
+                    shard = self._shards[place] = _Shard(file, self.urls[place], self.shard_sizes[place])
+                except RecordError as error:
+                    self._damaged[place] = str(error)
+                    raise
             if len(self._shards) > _OPEN:
                 self._shards.popitem(last=False)
         return shard
@@ -81,7 +91,8 @@ class TarSource:
         """Encoded image and label of a sample.
 
         Raises:
-            RecordError: its shard cannot be fetched or is damaged, or its label is no class.
+            RecordError: its shard is damaged, or its label is no class.
+            StorageError: its shard cannot be fetched.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"sample {index} of {len(self)}")
@@ -109,17 +120,18 @@ class TarSource:
 class _Shard:
     """A tar file's images and labels, through a memory map."""
 
-    def __init__(self, path: Path, name: str, count: int):
+    def __init__(self, file: BinaryIO, name: str, count: int):
         images, labels = {}, {}
         try:
-            with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
+            with tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:
                     key, dot, suffix = member.name.rpartition(".")
+                    suffix = suffix.lower()
                     if member.isreg() and dot:
                         kind = images if "." + suffix in _IMAGE else labels if suffix == "cls" else {}
                         kind[key] = (member.offset_data, member.size)
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except (OSError, ValueError, tarfile.TarError) as error:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError, OverflowError, tarfile.TarError) as error:
             raise RecordError(f"{name} is no whole tar file: {error}") from None
         if len(images) != count or images.keys() != labels.keys():
             raise RecordError(
@@ -142,11 +154,22 @@ class _Shard:
         return int(text)
 
 
+def _beside(index: str, url: str) -> str:
+    """A shard's URL, which may be relative to the index's."""
+    if "://" in url:
+        return url
+    if index.startswith(("http://", "https://")):
+        return urljoin(index, url)  # the index's own query string, a signature perhaps, is not the shard's
+    return url if url.startswith("/") else index[: index.rfind("/") + 1] + url
+
+
 def _load(index: str) -> dict:
     try:
-        with fsspec.open(index, "rb") as file:
-            return json.loads(file.read(1 << 28))
-    except ValueError as error:
-        raise RecordError(f"{index}: no JSON ({error}); {_EXPECTED}") from None
+        filesystem, path = fsspec.core.url_to_fs(index)
+        content = filesystem.cat_file(path)
     except Exception as error:  # fsspec's drivers raise whatever their libraries do
-        raise RecordError(f"{index} cannot be read: {str(error).strip() or type(error).__name__}") from None
+        raise RecordError(f"{index} cannot be read: {reason(error)}") from None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{index}: no JSON ({error}); {_EXPECTED}") from None
