@@ -3,7 +3,6 @@
 Shapes: `p` samples of this rank's batch, `V` views, `S` side of the aligned face (112).
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -125,7 +124,7 @@ class ViewBatches:
         try:
             encoded, label = self.source[index]
         except OSError as error:
-            raise ValueError(f"{self.source.where(index)} cannot be read: {error.strerror or error}") from None
+            raise StorageError(f"{self.source.where(index)} cannot be read: {error.strerror or error}") from None
         try:
             face = decode(encoded)
         except ValueError as error:
