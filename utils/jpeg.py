@@ -14,6 +14,8 @@ import simplejpeg
 MAX_SIDE = 4096  # of faces; photos may have more
 MAX_SCANS = 100  # of a progressive JPEG; libjpeg writes 10
 _PNG, _BMP = b"\x89PNG\r\n\x1a\n", b"BM"
+_SEGMENT, _FRAME = struct.Struct(">BBH"), struct.Struct(">HHB")
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x00, 0x01, *range(0xD0, 0xDA)}  # decoders step over these: taking a length hides the frame they see
 
 
@@ -34,7 +36,7 @@ def _header(data: bytes, largest: int) -> tuple[int, int, bool, bool]:
     """Width, height, whether simplejpeg can take it, a grey or colour JPEG, and whether Exif data may turn it."""
     plain = turned = False
     if data[:2] == b"\xff\xd8":
-        if data.rstrip(b"\0")[-2:] != b"\xff\xd9":
+        if data[-2:] != b"\xff\xd9" != data.rstrip(b"\0")[-2:]:
             raise ImageError(f"JPEG of {len(data)} bytes has no end marker: it is cut")
         width, height, plain, turned = _jpeg_header(data)
     elif data[:8] == _PNG and len(data) >= 24:
@@ -54,23 +56,25 @@ def _header(data: bytes, largest: int) -> tuple[int, int, bool, bool]:
 
 def _jpeg_header(data: bytes) -> tuple[int, int, bool, bool]:
     """Width and height from the start-of-frame segment (ITU T.81, B.2.2), one or three components, Exif data."""
-    at, turned = 2, False
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif marker in _WITHOUT_LENGTH:
+    at, last, turned = 2, len(data) - 10, False
+    while at <= last:
+        start, marker, length = _SEGMENT.unpack_from(data, at)
+        if start != 0xFF:
             break
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+        if marker in _FRAMES:
+            height, width, components = _FRAME.unpack_from(data, at + 5)
             if marker > 0xC1 and data.count(b"\xff\xda") > MAX_SCANS:
                 raise ImageError(
                     f"JPEG of {len(data)} bytes has more than {MAX_SCANS} scans: each takes as long as one image"
                 )
-            return width, height, data[at + 9] in (1, 3), turned
+            return width, height, components in (1, 3), turned
+        if marker == 0xFF:  # fill byte
+            at += 1
+        elif marker in _WITHOUT_LENGTH:
+            break
         else:
             turned = turned or (marker == 0xE1 and data[at + 4 : at + 8] == b"Exif")
-            at += 2 + struct.unpack(">H", data[at + 2 : at + 4])[0]
+            at += 2 + length
     raise ImageError(f"JPEG of {len(data)} bytes has no frame header")
 
 
