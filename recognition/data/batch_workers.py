@@ -48,6 +48,7 @@ class BatchWorkers:
         self._slots = np.frombuffer(memory, np.uint8).reshape(slots, *shape)
         self._free, self._under_way = list(range(slots)), deque()
         context, self._workers = multiprocessing.get_context("fork"), []
+        weakref.finalize(self, _stop, self._workers)
         with _interrupt_held_back():
             for _ in range(num_workers):
                 ours, theirs = context.Pipe()
@@ -103,12 +104,20 @@ class BatchWorkers:
         return torch.from_numpy(images)  # which keeps the array, and so the slot
 
 
+def _stop(workers: list) -> None:
+    """Say so: a closed pipe tells a worker nothing while processes that were forked later hold copies of its end."""
+    for _, connection in workers:
+        with contextlib.suppress(ConnectionError):
+            connection.send(None)
+        connection.close()
+
+
 def _serve(connection: Connection, fill, slots: np.ndarray) -> None:
     start_worker()
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, ConnectionError):  # the training process is gone
-        while True:
-            slot, task = connection.recv()
+        while (order := connection.recv()) is not None:
+            slot, task = order
             try:
                 reply = fill(task, slots[slot])
             except ValueError as error:

@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import re
 import signal
+import time
 
 import cv2
 import numpy as np
@@ -153,6 +155,18 @@ def test_workers_live_as_long_as_the_loader():
     loader = Loader(*make(ProcessSource(os.getpid)), 2)
     pids = [{pid for batch in loader.epoch(epoch) for pid in batch.labels.tolist()} for epoch in range(3)]
     assert pids[0] == pids[1] == pids[2] and len(pids[0]) == 2 and os.getpid() not in pids[0]
+
+
+def test_workers_end_with_their_loader_whatever_was_forked_meanwhile():
+    first, second = (Loader(*make(ProcessSource(os.getpid)), 2) for _ in range(2))
+    pids = [{pid for batch in loader.epoch(0) for pid in batch.labels.tolist()} for loader in (first, second)]
+    del first
+    for _ in range(100):
+        running = {process.pid for process in multiprocessing.active_children()}  # reaps those that have ended
+        if not pids[0] & running:
+            break
+        time.sleep(0.05)
+    assert not pids[0] & running and pids[1] <= running
 
 
 def ignores_interrupt():
