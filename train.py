@@ -150,7 +150,7 @@ def main(words: list[str]) -> None:
         log.step(step, pairs * cfg.gradient_acc, values)
         end_of_epoch = within + 1 == steps_per_epoch
         if end_of_epoch or step == last_step:
-            log.damaged(epoch, sorted({line for lines in parallel.objects(damaged) for line in lines}))
+            log.damaged(step, epoch, sorted({line for lines in parallel.objects(damaged) for line in lines}))
             damaged.clear()
             run.save(step, log)
         if step < last_step and (step % cfg.verbose == 0 if cfg.verbose else end_of_epoch):
@@ -176,7 +176,7 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, P
             write_demo(Path(places[0]), **DEMO)
         parallel.barrier()
     limit = None if cfg.cache_limit is None else int(cfg.cache_limit * 2**30)
-    source = open_source(places, cfg.recordio_backend, cfg.cache, limit)
+    source = open_source(places, cfg.recordio_backend, cfg.cache, limit, cfg.corrupt)
     for key, actual in (("num_classes", source.num_classes), ("num_image", len(source))):
         if cfg[key] is not None and cfg[key] != actual:
             raise ValueError(
@@ -274,7 +274,7 @@ class Run:
         self.cfg, self.world, self.state, self.scaler = cfg, world, state, scaler
         self.folder = RunFolder(Path(cfg.output or ROOT / "work_dirs" / cfg.name))
         # a checkpoint continues only a run that has the same: its step number and its buffers would mean something else
-        same = ("gradient_acc", "num_image", "seed", "optimizer")
+        same = ("gradient_acc", "num_image", "seed", "optimizer", "shuffle_shards")
         self.fixed = {"images a step": pairs, **{name: cfg[name] for name in same}}
 
     def begin(self) -> int:
@@ -290,10 +290,10 @@ class Run:
         path = found[-1]
         state = checkpoint.read_state(path)
         for name, value in self.fixed.items():
-            if state["fixed"][name] != value:
+            if state["fixed"].get(name) != value:
                 hint = f"; total_batch_size={state['fixed'][name]} keeps it" if name == "images a step" else ""
                 raise ValueError(
-                    f"checkpoint {path} was made with {name} {state['fixed'][name]}, this run has {value}{hint}"
+                    f"checkpoint {path} was made with {name} {state['fixed'].get(name)}, this run has {value}{hint}"
                 )
         shards = [checkpoint.read_tensors(path / f"rank_{rank}.safetensors") for rank in range(state["ranks"])]
         self.state.load(checkpoint.read_tensors(path / "shared.safetensors"), shards, f"checkpoint {path}")

@@ -50,7 +50,7 @@ def test_damaged_samples_are_skipped_alike_on_one_and_two_processes(damaged, tmp
             said = re.search(rf"epoch {epoch}: 3 damaged samples were left out\n((?:  .*\n?)+)", done.stdout)
             assert said and sorted(keys(said[1])) == [CUT, MAGIC, LABEL], done.stdout
         lines = (tmp_path / str(processes) / "damaged.txt").read_text().splitlines()
-        assert [line.split("\t")[0] for line in lines] == ["epoch 0"] * 3 + ["epoch 1"] * 3
+        assert [line.split("\t")[1] for line in lines] == ["epoch 0"] * 3 + ["epoch 1"] * 3
         assert [sorted(keys("\n".join(part))) for part in (lines[:3], lines[3:])] == [[CUT, MAGIC, LABEL]] * 2
     alone, together = ((tmp_path / name / "damaged.txt").read_text() for name in "12")
     assert alone == together and "it is cut" in alone and "no record at byte" in alone and "has label 11" in alone
@@ -63,16 +63,19 @@ def test_a_run_that_stops_at_damage_says_one_line(damaged, tmp_path):
     done = train(damaged, "total_batch_size=8", f"output={tmp_path / 'run'}", processes=2)
     assert done.returncode == 2 and done.stderr.count("error:") == 1 and "Traceback" not in done.stderr, done.stderr
     assert keys(done.stderr)[0] in (CUT, MAGIC, LABEL)
+    assert re.search("^error: ", done.stderr, re.MULTILINE)  # not at the end of the progress bar
 
 
 @pytest.mark.slow
 def test_a_run_resumes_after_damage_as_if_it_had_not_stopped(damaged, tmp_path):
     words = ["corrupt=skip", "batch_size=8", f"output={tmp_path / 'run'}"]
     assert train(damaged, *words, "num_epoch=1").returncode == 0
+    with (tmp_path / "run" / "damaged.txt").open("a") as file:
+        file.write("step 12\tepoch 1\ttold by a run that was killed before its next checkpoint\n")
     done = train(damaged, *words, "num_epoch=2", "resume=True")
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "run" / "damaged.txt").read_text().splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["epoch 0"] * 3 + ["epoch 1"] * 3
+    assert [line.split("\t")[1] for line in lines] == ["epoch 0"] * 3 + ["epoch 1"] * 3
 
 
 def test_a_list_of_folders_and_a_window_of_shards(damaged, tmp_path):

@@ -9,6 +9,8 @@ import sys
 import time
 from collections.abc import Iterator
 
+from tqdm import tqdm
+
 from utils import parallel
 
 
@@ -49,7 +51,9 @@ def user_errors() -> Iterator[None]:
 
 
 def report(message: str) -> None:
-    """Say `error: message` on stderr, or leave it to the launcher."""
+    """Say `error: message` on stderr, on a line of its own, or leave it to the launcher."""
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     if file:
         with open(file, "w") as handle:

@@ -26,6 +26,8 @@ class RunLog:
             return
         self.folder, path = folder, folder / "metrics.jsonl"
         path.write_text("".join(_lines_until(path, start)))
+        if start and (folder / "damaged.txt").exists():
+            _keep_until(folder / "damaged.txt", start)
         self.metrics = path.open("a", buffering=1)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
         self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, mininterval=1.0)
@@ -53,12 +55,12 @@ class RunLog:
             f"LQ {values['lq_pairs']:.0%} {rate:.0f} img/s"
         )
 
-    def damaged(self, epoch: int, lines: list[str]) -> None:
+    def damaged(self, step: int, epoch: int, lines: list[str]) -> None:
         """What was wrong with the samples that an epoch left out: on screen, all of them in damaged.txt."""
         if not self.enabled or not lines:
             return
         with (self.folder / "damaged.txt").open("a") as file:
-            file.writelines(f"epoch {epoch}\t{line}\n" for line in lines)
+            file.writelines(f"step {step}\tepoch {epoch}\t{line}\n" for line in lines)
         more = [f"... {len(lines) - 10} more in {self.folder / 'damaged.txt'}"] if len(lines) > 10 else []
         self.say("\n  ".join([f"epoch {epoch}: {len(lines)} damaged samples were left out", *lines[:10], *more]))
 
@@ -101,6 +103,12 @@ def _lines_until(path: Path, start: int) -> list[str]:
         except ValueError:
             continue
     return kept
+
+
+def _keep_until(path: Path, start: int) -> None:
+    """Of a list of damaged samples, what was told until then."""
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if int(line.split("\t")[0].removeprefix("step ")) <= start))
 
 
 class Means:

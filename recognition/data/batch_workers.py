@@ -72,7 +72,8 @@ class BatchWorkers:
         while True:
             while self._free and len(self._under_way) < self._limit and (task := next(tasks, None)) is not None:
                 slot, worker = self._free.pop(), next(turn)
-                worker[1].send((slot, task))
+                with contextlib.suppress(ConnectionError):  # one that has ended is told of where its batch is awaited
+                    worker[1].send((slot, task))
                 self._under_way.append((worker, slot))
             if not self._under_way:
                 return

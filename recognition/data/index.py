@@ -35,14 +35,15 @@ def read_index(path: Path) -> tuple[Sequence[int], np.ndarray]:
         offsets = np.full(lines + 1, -1, np.int64)  # a set of n records starts at key 0 or 1
         for table in _tables(path):
             if table[:, 0].max() > lines:
-                return _sorted(path, lines)
+                break
             offsets[table[:, 0]] = table[:, 1]
+        first = int(offsets[0] < 0)
+        if offsets[first : first + lines].min() >= 0:
+            return range(first, first + lines), offsets[first : first + lines]
+        del offsets
+        return _sorted(path, lines)
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror or error}") from None
-    first = int(offsets[0] < 0)
-    if offsets[first : first + lines].min() < 0:
-        return _sorted(path, lines)
-    return range(first, first + lines), offsets[first : first + lines]
 
 
 def _sorted(path: Path, lines: int) -> tuple[np.ndarray, np.ndarray]:

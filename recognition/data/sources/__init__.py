@@ -21,6 +21,7 @@ def open_source(
     backend: str = "native",
     cache: str | Path | None = None,
     cache_limit: int | None = None,
+    corrupt: str = "stop",
 ):
     """The faces at `path`.
 
@@ -30,6 +31,7 @@ def open_source(
             of these in a list, whose identities are then different people.
         backend: which library reads records, "native" or "mxnet".
         cache, cache_limit: folder for what comes from a URL, and the bytes that may be there.
+        corrupt: "skip" opens records whose first or last image is damaged.
 
     Raises:
         ValueError: nothing of that kind is there, or it is damaged.
@@ -39,7 +41,7 @@ def open_source(
     if isinstance(path, (list, tuple)):
         if not path:
             raise ValueError("rec=[] names no data: expected at least one folder")
-        sources = [open_source(one, backend, cache, cache_limit) for one in path]
+        sources = [open_source(one, backend, cache, cache_limit, corrupt) for one in path]
         return sources[0] if len(sources) == 1 else Joined(sources, " + ".join(source.name for source in sources))
     if "://" in str(path) or str(path).endswith(".json"):
         return TarSource(str(path), cache, cache_limit)
@@ -48,10 +50,10 @@ def open_source(
         raise ValueError(f"data {path} does not exist; rec=FOLDER says where train.rec or the identities' folders are")
     if path.is_dir():
         shards = sorted(path.glob("train-*.rec"))
-        if shards and not (path / "train.rec").exists():
-            return open_shards(path, shards, backend)
+        if not (path / "train.rec").exists() and (len(shards) > 1 or shards and (path / "property").exists()):
+            return open_shards(path, shards, backend, corrupt)
         if (path / "train.json").exists():
             return TarSource(str(path / "train.json"), cache, cache_limit)
         if not any(path.glob("*.rec")) and not any(path.glob("*.idx")):
             return FolderSource(path)
-    return RecordSource(path, backend)
+    return RecordSource(path, backend, corrupt)

@@ -78,7 +78,7 @@ class Joined:
         return digest(str(self.first_labels), *(source.digest() for source in self.sources))
 
 
-def open_shards(folder: Path, shards: list[Path], backend: str) -> Joined:
+def open_shards(folder: Path, shards: list[Path], backend: str, corrupt: str) -> Joined:
     """`train-00000.rec`, `train-00001.rec` ... of one data set: their labels are those of the whole.
 
     Raises:
@@ -90,4 +90,4 @@ def open_shards(folder: Path, shards: list[Path], backend: str) -> Joined:
             "the labels of a shard do not tell how many classes there are"
         )
     num_classes, _ = read_property(folder / "property")
-    return Joined([RecordSource(shard, backend) for shard in shards], str(folder), num_classes)
+    return Joined([RecordSource(shard, backend, corrupt) for shard in shards], str(folder), num_classes)

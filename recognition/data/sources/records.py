@@ -23,6 +23,7 @@ class RecordSource:
     Args:
         path: the folder, or its `.rec` file.
         backend: "native", or "mxnet" to read through mxnet itself, for comparison.
+        corrupt: "stop" refuses a set whose first or last image cannot be read; "skip" leaves that to those who read it.
 
     Attributes:
         keys: of the images, in the order of the samples.
@@ -32,7 +33,7 @@ class RecordSource:
         RecordError: files that are missing or damaged, do not belong together, or state different numbers of classes.
     """
 
-    def __init__(self, path: str | Path, backend: str = "native"):
+    def __init__(self, path: str | Path, backend: str = "native", corrupt: str = "stop"):
         rec = find_records(Path(path))
         self.records, self.name = BACKENDS[backend](rec, rec.with_suffix(".idx")), str(rec)
         stated, self.side = read_property(rec.parent / "property")
@@ -51,7 +52,7 @@ class RecordSource:
             raise RecordError(f"{rec.parent / 'property'} states {stated} classes, {rec} has {self.num_classes}")
         if self.num_classes > MAX_CLASSES:
             raise RecordError(f"{rec} has {self.num_classes} classes; float32 labels tell {MAX_CLASSES} apart")
-        for index in (0, len(self) - 1):
+        for index in (0, len(self) - 1) if corrupt == "stop" else ():
             self[index]
 
     def _header_range(self, label: np.ndarray) -> tuple[int, int]:

@@ -81,6 +81,7 @@ class TarSource:
                     raise
             if len(self._shards) > _OPEN:
                 self._shards.popitem(last=False)
+        self._shards.move_to_end(place)
         return shard
 
     def where(self, index: int) -> str:

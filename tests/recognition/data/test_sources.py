@@ -224,3 +224,15 @@ def test_real_faces(shared_data, name, classes, images):
     assert labels.tolist() == [int(line.split("\t")[2]) for line in listed] and len(set(labels)) == classes
     assert len(source.identity_keys) == classes
     assert all(decode(source[index][0]).shape == (source.side, source.side, 3) for index in range(0, images, 499))
+
+
+def test_a_damaged_last_image_stops_or_is_left_to_the_loader(faces):
+    source = RecordSource(faces)
+    offset = int(source.records.offsets[12])
+    with (faces / "train.rec").open("r+b") as file:
+        file.seek(offset)
+        file.write(b"gone")
+    refused(lambda: open_source(faces), "key 12")
+    whole = open_source(faces, corrupt="skip")
+    assert len(whole) == 12 and whole[0] == source[0]
+    refused(lambda: whole[11], "key 12")
