@@ -9,6 +9,7 @@ import tarfile
 import pytest
 
 from recognition.data.recordio import Header, RecordWriter, pack
+from recognition.data.sources import open_source
 from tests.packing import IDENTITIES, QUIET, packed, refused, tree, write_folder
 from tools.pack.__main__ import main
 from tools.pack.sinks import check_keys
@@ -196,6 +197,19 @@ def test_webdataset(faces, tmp_path):
         for number, (_, label, data, _) in enumerate(images)
         for member in ((f"{number:09d}.jpg", data), (f"{number:09d}.cls", b"%d" % label))
     ]
+
+
+def test_tars_are_read_by_training_by_webdataset_and_by_pack_itself(faces, tmp_path):
+    out, images = tmp_path / "out", packed(tmp_path / "rec", faces)
+    main([str(faces), "--output", str(out), "--format", "webdataset", "--shard-size", "4", *QUIET])
+    expected = [(data, label) for _, label, data, _ in images]
+    source = open_source(out)
+    assert [source[index] for index in range(len(source))] == expected
+    again = packed(tmp_path / "again", out)
+    assert [(data, label) for _, label, data, _ in again] == expected
+    webdataset = pytest.importorskip("webdataset")
+    theirs = webdataset.WebDataset([str(tar) for tar in sorted(out.glob("*.tar"))], shardshuffle=False)
+    assert [(image, int(label)) for image, label in theirs.to_tuple("jpg", "cls")] == expected
 
 
 # ----- mistakes -------------------------------------------------------------------------------------------------------
