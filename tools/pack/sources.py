@@ -10,6 +10,7 @@ import numpy as np
 
 from recognition.data.lists import ListError, check_name, read_list
 from recognition.data.sources import FolderSource, RecordSource, open_source
+from recognition.data.sources.digest import digest
 
 opened = functools.lru_cache(open_source)  # forked workers inherit what is open, others open it once themselves
 
@@ -70,7 +71,7 @@ class FolderFaces(Faces):
         self.names = [f"{one.parent.name}/{one.name}" for one in source.paths]
         for name in self.names:
             check_name(name)
-        self.stamp = _digest([str(path.resolve()), *self.names])
+        self.stamp = _stamp([str(path.resolve()), *self.names])
 
     def task(self, index: int) -> Task:
         return Task(str(self._paths[index]))
@@ -90,7 +91,7 @@ class RecordFaces(Faces):
         self.names = names or _numbered_names(source.num_classes, labels, source.keys)
         self.identities = _identity_names(self.names, self.labels, self.numbers)
         facts = rec.stat()
-        self.stamp = _digest([str(rec.resolve()), str(facts.st_size), str(facts.st_mtime_ns), *self.names])
+        self.stamp = _stamp([str(rec.resolve()), str(facts.st_size), str(facts.st_mtime_ns), *self.names])
 
     def task(self, index: int) -> Task:
         return Task(str(self.path), index)
@@ -105,7 +106,7 @@ class NumberedFaces(Faces):
         self.numbers, self.labels = np.unique(labels, return_inverse=True)
         self.names = _numbered_names(source.num_classes, labels, range(len(source)))
         self.identities = _identity_names(self.names, self.labels, self.numbers)
-        self.stamp = _digest([str(path.resolve()), source.digest()])
+        self.stamp = _stamp([str(path.resolve()), source.digest()])
 
     def task(self, index: int) -> Task:
         return Task(str(self.path), index)
@@ -130,7 +131,7 @@ class ListFaces(Faces):
             )
         self.numbers, self.labels = np.unique(np.array(labels, np.int64), return_inverse=True)
         self.identities = _identity_names(self.names, self.labels, self.numbers)
-        self.stamp = _digest([str(path.resolve()), str(self._root.resolve()), _hash_file(path)])
+        self.stamp = _stamp([str(path.resolve()), str(self._root.resolve()), _hash_file(path)])
 
     def task(self, index: int) -> Task:
         path = str(self._root / self.names[index])
@@ -188,11 +189,8 @@ def _identity_names(names: list[str], labels: np.ndarray, numbers: np.ndarray) -
     return folders if distinct else [str(number) for number in numbers]
 
 
-def _digest(parts: Iterable[str]) -> str:
-    total = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        total.update(part.encode(errors="surrogateescape") + b"\n")
-    return total.hexdigest()
+def _stamp(parts: Iterable[str]) -> str:
+    return digest(*(f"{part}\n" for part in parts))
 
 
 def _hash_file(path: Path) -> str:

@@ -9,5 +9,7 @@ def digest(*parts: str | np.ndarray) -> str:
     """32 hexadecimal digits, alike for the same texts and arrays in the same order."""
     total = hashlib.blake2b(digest_size=16)
     for part in parts:
-        total.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part))
+        if isinstance(part, str):  # file names need not be UTF-8
+            part = part.encode(errors="surrogateescape")
+        total.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
     return total.hexdigest()

@@ -6,6 +6,7 @@ import numpy as np
 
 from recognition.data.recordio import RecordError
 from recognition.data.sources.digest import digest
+from recognition.data.sources.places import Places
 from recognition.data.sources.records import MAX_CLASSES, RecordSource, read_property
 
 
@@ -25,7 +26,7 @@ class Joined:
 
     def __init__(self, sources: list, name: str, num_classes: int | None = None):
         self.sources, self.name, self.side = sources, name, sources[0].side
-        self.starts = np.concatenate([[0], np.cumsum([len(source) for source in sources])])
+        self._places = Places([len(source) for source in sources])
         counts = [source.num_classes for source in sources]
         if num_classes is None:
             self.first_labels = [sum(counts[:place]) for place in range(len(counts))]
@@ -41,19 +42,12 @@ class Joined:
             raise RecordError(f"{name}: {self.num_classes} classes; the labels tell {MAX_CLASSES} apart")
 
     def __len__(self) -> int:
-        return int(self.starts[-1])
+        return len(self._places)
 
     @property
     def shard_sizes(self) -> list[int]:
         """Samples of each shard, in their order."""
         return [size for source in self.sources for size in getattr(source, "shard_sizes", [len(source)])]
-
-    def _place(self, index: int) -> tuple[int, int]:
-        """Which source, and which of its samples."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        place = int(np.searchsorted(self.starts, index, side="right")) - 1
-        return place, index - int(self.starts[place])
 
     def __getitem__(self, index: int) -> tuple[bytes, int]:
         """Encoded image and label of a sample.
@@ -61,12 +55,12 @@ class Joined:
         Raises:
             ValueError: as the source it comes from.
         """
-        place, within = self._place(index)
+        place, within = self._places[index]
         encoded, label = self.sources[place][within]
         return encoded, label + self.first_labels[place]
 
     def where(self, index: int) -> str:
-        place, within = self._place(index)
+        place, within = self._places[index]
         return self.sources[place].where(within)
 
     def labels(self) -> np.ndarray:

@@ -18,9 +18,10 @@ import numpy as np
 from recognition.data.index import RecordError
 from recognition.data.sources.digest import digest
 from recognition.data.sources.fetch import Cache, reason
+from recognition.data.sources.folder import IMAGE_SUFFIXES
+from recognition.data.sources.places import Places
 
 _OPEN = 64  # shards that a process keeps open
-_IMAGE = (".jpg", ".jpeg", ".png", ".bmp")
 _EXPECTED = 'expected {"shardlist": [{"url": ..., "nsamples": ...}, ...], "num_classes": ..., "side": ...}'
 
 
@@ -56,17 +57,13 @@ class TarSource:
             raise RecordError(f"{self.name}: {_EXPECTED}")
         self.urls = [_beside(self.name, url) for url, _ in shards]
         self.shard_sizes = [count for _, count in shards]
-        self._starts = np.concatenate([[0], np.cumsum(self.shard_sizes)])
+        self._places = Places(self.shard_sizes)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._places)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_shards": OrderedDict()}
-
-    def _place(self, index: int) -> tuple[int, int]:
-        place = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return place, index - int(self._starts[place])
 
     def _shard(self, place: int) -> "_Shard":
         shard = self._shards.get(place)
@@ -85,7 +82,7 @@ class TarSource:
         return shard
 
     def where(self, index: int) -> str:
-        place, within = self._place(index)
+        place, within = self._places[index]
         return f"{self.urls[place]}: sample {within}"
 
     def __getitem__(self, index: int) -> tuple[bytes, int]:
@@ -95,15 +92,13 @@ class TarSource:
             RecordError: its shard is damaged, or its label is no class.
             StorageError: its shard cannot be fetched.
         """
-        if not 0 <= index < len(self):
-            raise IndexError(f"sample {index} of {len(self)}")
-        place, within = self._place(index)
+        place, within = self._places[index]
         return self._shard(place).image(within), self._label(place, within)
 
     def _label(self, place: int, within: int) -> int:
         label = self._shard(place).label(within)
         if not 0 <= label < self.num_classes:
-            where = self.where(int(self._starts[place]) + within)
+            where = f"{self.urls[place]}: sample {within}"
             raise RecordError(f"{where} has label {label}, expected a class in [0, {self.num_classes})")
         return label
 
@@ -129,7 +124,7 @@ class _Shard:
                     key, dot, suffix = member.name.rpartition(".")
                     suffix = suffix.lower()
                     if member.isreg() and dot:
-                        kind = images if "." + suffix in _IMAGE else labels if suffix == "cls" else {}
+                        kind = images if "." + suffix in IMAGE_SUFFIXES else labels if suffix == "cls" else {}
                         kind[key] = (member.offset_data, member.size)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError, OverflowError, tarfile.TarError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recognition.data.lists import Entry, write_list, write_property
 from recognition.data.recordio import Header, RecordWriter, pack
 from recognition.data.synthetic.draw import SIZE, draw
 from utils import jpeg
@@ -90,19 +91,19 @@ def _put(whole: Path, root: Path, stamp: dict) -> None:
 def _write_train(folder: Path, seed: int, identities: int, photos: int) -> None:
     """Record 0: flag 2, the identity records' range; then the images; then each identity's range of images."""
     first = 1 + identities * photos
-    lines = []
+    entries = []
     with RecordWriter(folder / "train.rec", folder / "train.idx") as writer:
         writer.write(0, pack(Header(2, [first, first + identities], 0, 0), b""))
         for key in range(1, first):
             identity, photo = divmod(key - 1, photos)
             image = jpeg.encode(draw(seed, identity, photo), QUALITY)
             writer.write(key, pack(Header(0, float(identity), key, 0), image))
-            lines.append(f"1\t{identity:05d}/{photo:03d}.jpg\t{identity}\n")
+            entries.append(Entry(f"{identity:05d}/{photo:03d}.jpg", identity))
         for identity in range(identities):
             start, key = 1 + identity * photos, first + identity
             writer.write(key, pack(Header(2, [start, start + photos], key, 0), b""))
-    (folder / "train.lst").write_text("".join(lines))
-    (folder / "property").write_text(f"{identities},{SIZE},{SIZE}")
+    write_list(folder / "train.lst", entries)
+    write_property(folder / "property", identities, SIZE)
 
 
 def _write_pairs(folder: Path, seed: int, identities: int, photos: int, test_identities: int, pairs: int) -> None:
