@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from recognition.data.augment import DRAWS
+from recognition.data.augment import Augment
 from recognition.data.loader import Batch
 from recognition.data.sampler import GlobalBatchSampler
 from utils import jpeg, rng
@@ -44,7 +44,7 @@ class DaliLoader:
     ):
         if tuple(views) != ("original",):
             raise ValueError(f"dali=True with views={tuple(views)}: DALI makes ('original',) only; use dali=False")
-        self.dali = _dali()
+        self.dali, self.original = _dali(), Augment("none")
         self.source, self.sampler, self.seed, self.size = source, sampler, seed, size
         self.device, self.num_threads = device, max(1, num_threads)
 
@@ -77,11 +77,11 @@ class DaliLoader:
     def _encoded(self, epoch: int, start_step: int) -> Iterator[tuple[list, list, list]]:
         """Encoded images, whether to flip, labels."""
         for _, indices in self.sampler.batches(epoch, start_step):
-            draws = rng.uniforms(self.seed, epoch, indices, rng.Purpose.ORIGINAL, DRAWS)
+            draws = rng.uniforms(self.seed, epoch, indices, rng.Purpose.ORIGINAL, self.original.draws)
             samples = [self._checked(index) for index in indices.tolist()]
             yield (
                 [np.frombuffer(encoded, np.uint8) for encoded, _ in samples],
-                [np.int32(flip) for flip in draws[:, 0] < 0.5],
+                [np.int32(flip) for flip in draws[:, 0] < self.original.parameters.flip_probability],
                 [np.array([label], np.int64) for _, label in samples],
             )
 
@@ -101,8 +101,8 @@ class DaliLoader:
     def _pipeline(self, batches: Iterator):
         """One for an epoch: it ends with the samples."""
         fn, on_gpu = self.dali.fn, self.device.type == "cuda"
-        largest = -(-self.sampler.batch_size // self.sampler.world_size)
-        pipeline = self.dali.Pipeline(largest, self.num_threads, (self.device.index or 0) if on_gpu else None)
+        device = (self.device.index or 0) if on_gpu else None
+        pipeline = self.dali.Pipeline(self.sampler.part_size, self.num_threads, device)
         with pipeline:
             encoded, flips, labels = fn.external_source(source=batches, num_outputs=3, batch=True)
             decoded = fn.decoders.image(encoded, device="mixed" if on_gpu else "cpu", output_type=self.dali.types.RGB)

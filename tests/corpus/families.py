@@ -4,7 +4,6 @@
 of it was read, and what came out is right as far as anyone can tell. Everything else is raised.
 """
 
-import importlib
 import math
 import pickle
 import random
@@ -14,6 +13,7 @@ import cv2
 import numpy as np
 
 from eval.bins import BinError, load_bin
+from recognition.data.lists import read_list
 from recognition.data.recordio import Header, RecordError, RecordFile, RecordWriter, pack, unpack
 from recognition.data.sources import RecordSource
 from tests.corpus import images
@@ -156,7 +156,7 @@ class Lists:
     is_text = True
 
     def __init__(self, folder: Path):
-        self.read_list = importlib.import_module("recognition.data.lists").read_list
+        self.read_list = read_list
         self.path = folder / "faces.lst"
         box, points = "\t1.5\t2\t100\t110.25", "".join(f"\t{10 * n}.5" for n in range(10))
         faces = [f"person {n // 2}/photo_{n}.jpg" for n in range(6)]

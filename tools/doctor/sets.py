@@ -1,13 +1,13 @@
 """Finding out what lies at a path, and opening it even where training would refuse to."""
 
 import mmap
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from recognition.data.recordio import RecordFile, unpack
+from recognition.data.recordio import RecordError, RecordFile, unpack
+from recognition.data.sources.records import read_property
 from tools.doctor.findings import Findings
 from tools.doctor.readers import Spec, opened, refusal
 from tools.doctor.walk import astray, read_index, walk
@@ -64,8 +64,7 @@ def open_set(path: Path, findings: Findings, scratch: Path) -> DataSet:
     data = DataSet(rec.parent, None, rec)
     data.stated, data.side = _property(rec.parent / "property", findings)
     try:
-        RecordFile(rec, rec.with_suffix(".idx"))
-        _take_index(data, rec.with_suffix(".idx"))
+        _take_index(data, RecordFile(rec, rec.with_suffix(".idx")))
         if said and _points_astray(data):
             _walk_all(data, findings, scratch)
     except ValueError as error:
@@ -75,11 +74,9 @@ def open_set(path: Path, findings: Findings, scratch: Path) -> DataSet:
     return data
 
 
-def _take_index(data: DataSet, idx: Path) -> None:
-    keys, offsets, _ = read_index(idx)
-    order = np.argsort(keys, kind="stable")  # as RecordFile does
-    data.keys, data.offsets = keys[order], offsets[order]
-    data.spec = Spec("records", str(data.rec), str(idx))
+def _take_index(data: DataSet, file: RecordFile) -> None:
+    data.keys, data.offsets = np.asarray(file.keys), file.offsets
+    data.spec = Spec("records", str(data.rec), str(file.idx))
 
 
 def _points_astray(data: DataSet) -> bool:
@@ -103,13 +100,11 @@ def _property(path: Path, findings: Findings) -> tuple[int | None, int]:
     if not path.exists():
         findings.add("property", "note", f"no {path.name}: the images are taken to be {SIDE} x {SIDE}", [path.name])
         return None, SIDE
-    text = path.read_text(errors="replace").strip()
-    fields = re.fullmatch(r"([1-9]\d{0,8}) *, *([1-9]\d{0,3}) *, *\2", text)
-    if not fields:
-        said = f"{path.name} holds {text[:40]!r}, expected 'classes,height,width' with height = width"
-        findings.add("property", "error", said, [path.name])
+    try:
+        return read_property(path)
+    except RecordError as error:
+        findings.add("property", "error", str(error), [path.name])
         return None, SIDE
-    return int(fields[1]), int(fields[2])
 
 
 def _walk_all(data: DataSet, findings: Findings, scratch: Path) -> None:
@@ -143,7 +138,7 @@ def _walk_all(data: DataSet, findings: Findings, scratch: Path) -> None:
     if lines:
         index = scratch / "found.idx"
         index.write_text("".join(lines))
-        _take_index(data, index)
+        _take_index(data, RecordFile(rec, index, aligned=False))
 
 
 def _id(head: bytes) -> int | None:
