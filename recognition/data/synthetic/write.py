@@ -13,7 +13,7 @@ from utils import jpeg
 from utils.bins import write_bin
 from utils.rng import Purpose, generator
 
-VERSION = 1  # of the drawings and the folder: a change that draws other faces counts it up
+VERSION = 2  # of the drawings and the folder: a change that draws other faces, or encodes others, counts it up
 FILES = ("train.rec", "train.idx", "train.lst", "property", "demo.bin", "demo_lq.bin", "demo.json")
 FOLDS = 10
 QUALITY = 92  # of the stored JPEGs; the drawn cameras' own artefacts are in the pixels already
