@@ -185,19 +185,19 @@ class RecordWriter:
         Raises:
             RecordError: longer than the format's 2^29 - 1 bytes.
         """
-        frame = framed(record)
+        frame = framed(key, record)
         self._idx.write(f"{key}\t{self._rec.tell()}\n")
         self._rec.write(frame)
 
 
-def framed(record: bytes) -> bytes:
-    """A record as it lies in the file: its parts with their heads and padding.
+def framed(key: int, record: bytes) -> bytes:
+    """The record of a key as it lies in the file: its parts with their heads and padding.
 
     Raises:
         RecordError: longer than the format's 2^29 - 1 bytes.
     """
     if len(record) > MAX_LENGTH:
-        raise RecordError(f"record of {len(record)} bytes: the format ends at {MAX_LENGTH}")
+        raise RecordError(f"record {key} of {len(record)} bytes: the format ends at {MAX_LENGTH}")
     parts = _split_at_magic(record)
     flags = [0] if len(parts) == 1 else [1, *[2] * (len(parts) - 2), 3]
     return b"".join(

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -21,7 +22,8 @@ def test_a_quick_run_writes_its_rows(name, tmp_path, capsys, root):
         bench.main([name, "--quick", "--json", str(file)])
         shown = capsys.readouterr().out
     rows = json.loads(file.read_text())
-    assert len({(row["case"], row["unit"]) for row in rows}) == len(rows) >= 5
+    least = 8 if name != "loader" or find_spec("mxnet") else 5  # its peers need mxnet
+    assert len({(row["case"], row["unit"]) for row in rows}) == len(rows) >= least
     for row in rows:
         assert sorted(row) == sorted(KEYS)
         assert row["unit"] in ("s", "1/s", "MiB", "us", "KiB") and row["case"] in shown
@@ -37,10 +39,13 @@ def test_a_target_is_met_or_missed():
     assert [bench.head.Row("a case", "1/s", 1.0, ours, 2.0, higher=True).ok for ours in (1.9, 2.0)] == [False, True]
 
 
-@pytest.mark.parametrize("words", [["haed", "--quick"], [], ["head", "--quik"]])
-def test_mistyped_words(words):
-    with pytest.raises(ValueError, match="head|--quik|required: name"):
-        bench.main(words)
+@pytest.mark.parametrize(
+    ("words", "said"), [(["haed", "--quick"], "head"), ([], "head"), (["head", "--quik"], "--quik")]
+)
+def test_mistyped_words(words, said, root):
+    done = subprocess.run([sys.executable, "-m", "tools.bench", *words], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and said in done.stderr
 
 
 def test_threads_are_at_least_one():

@@ -199,7 +199,7 @@ def test_a_header_cut_anywhere_with_an_end_marker():
 @pytest.mark.parametrize("name", IMAGES)
 def test_damage_is_an_error_or_an_image(name):
     data, draw, outcomes = IMAGES[name], np.random.default_rng(0), []
-    for case in range(400):
+    for case in range(600):
         changed = bytearray(data)
         reach = len(data) if case % 2 else 64 if name == "bmp" else min(len(data), 640)  # half of them in the headers
         for at in draw.integers(reach, size=draw.integers(1, 5)):
@@ -216,4 +216,4 @@ def test_damage_is_an_error_or_an_image(name):
         else:
             outcomes.append(True)
             assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and max(image.shape) <= 4096
-    assert outcomes.count(False) > 50 and (outcomes.count(True) > 25 or name == "png")  # a PNG has checksums
+    assert outcomes.count(False) > 50 and (outcomes.count(True) > 50 or name == "png")  # a PNG has checksums

@@ -13,7 +13,7 @@ BENCHES = {"head": head.rows, "queue": queue.rows, "loader": loader.rows}
 
 def main(words: list[str]) -> None:
     parser = Parser("python -m tools.bench", __doc__)
-    parser.add_argument("name", choices=BENCHES)
+    parser.add_argument("name", choices=BENCHES, metavar=f"{{{','.join(BENCHES)}}}")
     parser.add_argument("--quick", action="store_true", help="small sizes and few runs: does it work at all")
     parser.add_argument("--json", metavar="FILE", help="write the rows there too")
     parser.add_argument("--threads", type=int, help="of PyTorch; default: every core")

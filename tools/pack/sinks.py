@@ -37,7 +37,7 @@ class RecordSink:
         self._append(key, pack(Header(0, float(label), key, 0), image))
 
     def _append(self, key: int, record: bytes) -> None:
-        data = framed(record)
+        data = framed(key, record)
         self._idx.write(b"%d\t%d\n" % (key, self._rec.tell()))
         self._rec.write(data)
 
@@ -48,7 +48,7 @@ class RecordSink:
             first = int(ends[-1])
             for identity, (end, count) in enumerate(zip(ends.tolist(), counts.tolist(), strict=True)):
                 self._append(first + identity, pack(Header(2, [end - count, end], first + identity, 0), b""))
-            self._rec.patch(0, framed(pack(Header(2, [first, first + len(counts)], 0, 0), b"")))
+            self._rec.patch(0, framed(0, pack(Header(2, [first, first + len(counts)], 0, 0), b"")))
 
     def sync(self) -> dict[str, int]:
         return dict(zip(self.names, (self._idx.sync(), self._rec.sync()), strict=True))
