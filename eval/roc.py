@@ -34,7 +34,11 @@ def insightface_tar(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[fl
     Raises:
         ValueError: no scores of one kind, scores that are not finite, another shape, a target outside (0, 1).
     """
-    genuine, impostor, targets = np.sort(_checked(genuine, "genuine")), _checked(impostor, "impostor"), _targets(fars)
+    genuine, impostor, targets = (
+        np.sort(checked_scores(genuine, "genuine scores")),
+        checked_scores(impostor, "impostor scores"),
+        checked_fars(fars),
+    )
     n = len(impostor)
     size = int(1.1 * targets.max() * n) + 100
     while True:
@@ -56,7 +60,7 @@ def strict_tar(genuine: np.ndarray, impostor: np.ndarray, fars: Sequence[float])
 
     Args, Raises: as `insightface_tar`.
     """
-    genuine = np.sort(_checked(genuine, "genuine"))
+    genuine = np.sort(checked_scores(genuine, "genuine scores"))
     rejected = np.searchsorted(genuine, strict_thresholds(impostor, fars), side="right")
     return (len(genuine) - rejected) / len(genuine)
 
@@ -66,13 +70,17 @@ def strict_thresholds(impostor: np.ndarray, fars: Sequence[float]) -> np.ndarray
 
     Args, Raises: as `insightface_tar`.
     """
-    impostor, targets = _checked(impostor, "impostor"), _targets(fars)
-    n = len(impostor)
+    impostor, targets = checked_scores(impostor, "impostor scores"), checked_fars(fars)
+    rank = len(impostor) - 1 - allowed_accepts(len(impostor), targets)
+    return (impostor if _rises(impostor) else np.partition(impostor, np.unique(rank)))[rank]
+
+
+def allowed_accepts(n: int, targets: np.ndarray) -> np.ndarray:
+    """The most of `n` impostors, int64, that may be accepted: the largest k with k / n <= target."""
     allowed = np.floor(targets * n).astype(np.int64)
     allowed += (allowed + 1) / n <= targets  # the product is rounded: 0.29 * 100 is 28.999..., yet 29 / 100 is 0.29
     allowed -= allowed / n > targets
-    rank = n - 1 - allowed
-    return (impostor if _rises(impostor) else np.partition(impostor, np.unique(rank)))[rank]
+    return allowed
 
 
 def roc_points(genuine: np.ndarray, impostor: np.ndarray, points: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +97,9 @@ def roc_points(genuine: np.ndarray, impostor: np.ndarray, points: int = 300) -> 
     Raises:
         ValueError: as `insightface_tar`.
     """
-    genuine, impostor = (_in_order(_checked(*part)) for part in ((genuine, "genuine"), (impostor, "impostor")))
+    genuine, impostor = (
+        _in_order(checked_scores(*part)) for part in ((genuine, "genuine scores"), (impostor, "impostor scores"))
+    )
     n = len(impostor)
     allowed = np.unique(np.append(0, np.geomspace(1, n, points).round().astype(np.int64)))
     threshold = impostor[n - 1 - allowed[allowed < n]]
@@ -104,7 +114,10 @@ def auc(genuine: np.ndarray, impostor: np.ndarray) -> float:
 
     Args, Raises: as `insightface_tar`.
     """
-    genuine, impostor = _checked(genuine, "genuine"), _in_order(_checked(impostor, "impostor"))
+    genuine, impostor = (
+        checked_scores(genuine, "genuine scores"),
+        _in_order(checked_scores(impostor, "impostor scores")),
+    )
     twice = sum(int(np.searchsorted(impostor, genuine, side=side).sum()) for side in ("left", "right"))
     return twice / (2 * len(genuine) * len(impostor))
 
@@ -139,7 +152,7 @@ def fars_for(impostors: int) -> tuple[float, ...]:
 
 
 def _corners(genuine: np.ndarray, top: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points of sklearn's `roc_curve` as counts of accepted impostor and genuine pairs; the last of each impostor count.
+    """Points of sklearn's `roc_curve` as counts of accepted impostor and genuine pairs, one of each impostor count.
 
     Of the points with one impostor count the last one survives if any does: where genuine scores lie between this
     impostor score and the next, the curve turns there.
@@ -181,21 +194,21 @@ def _rises(scores: np.ndarray) -> bool:
     return bool((scores[1:] >= scores[:-1]).all())
 
 
-def _checked(scores: np.ndarray, kind: str) -> np.ndarray:
+def checked_scores(scores: np.ndarray, kind: str) -> np.ndarray:
+    """(n,) floating-point numbers, one or more, all finite; ValueError otherwise, which names their `kind`."""
     scores = np.asarray(scores)
     if scores.ndim != 1 or not len(scores):
-        raise ValueError(f"{kind} scores of shape {scores.shape}: expected (n,), one or more")
+        raise ValueError(f"{kind} of shape {scores.shape}: expected (n,), one or more")
     if scores.dtype.kind != "f":
         scores = scores.astype(np.float64)
     bad = len(scores) - int(np.count_nonzero(np.isfinite(scores)))
     if bad:
-        raise ValueError(
-            f"{bad} of {len(scores)} {kind} scores are not finite numbers: the features hold NaN or infinity"
-        )
+        raise ValueError(f"{bad} of {len(scores)} {kind} are not finite numbers: the features hold NaN or infinity")
     return scores
 
 
-def _targets(fars: Sequence[float]) -> np.ndarray:
+def checked_fars(fars: Sequence[float]) -> np.ndarray:
+    """(k,) float64 targets between 0 and 1; ValueError otherwise."""
     targets = np.asarray(fars, np.float64)
     if targets.ndim != 1 or not len(targets) or not ((targets > 0) & (targets < 1)).all():
         raise ValueError(f"fars={fars}: expected fractions between 0 and 1, as (1e-3,)")
