@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from eval.quality import Curve, error_vs_discard, indicator, norm_rises, pair_quality, pauc, threshold_for_fnmr
 from eval.roc import strict_thresholds
+from recognition.quality import NormStatistics
 
 
 def fnmr_by_loops(genuine, quality, threshold, fraction):
@@ -100,6 +102,12 @@ def test_indicator():
     assert indicator(np.full(3, 20.0), 20, 0).tolist() == [0, 0, 0]
     assert indicator(np.array([20.001]), 20, 0)[0] == pytest.approx(0.333) and indicator(np.array([30.0]), 20, 0) == 1
     assert indicator(np.array([30.0]), 20, 10, c=0.1)[0] == pytest.approx(0.1, rel=1e-3)
+
+
+def test_indicator_is_that_of_training():
+    z = np.random.default_rng(0).uniform(0, 120, 500).astype(np.float32)
+    statistics = NormStatistics(mean=22.5, std=4.25)
+    assert indicator(z, 22.5, 4.25) == pytest.approx(statistics.indicator(torch.from_numpy(z)).numpy(), abs=1e-6)
 
 
 def test_norm_rises():
