@@ -79,8 +79,8 @@ def tar_replicates(
     Args:
         scores: (n,) finite, higher = more alike.
         issame: (n,) bool.
-        left, right: (n,) int, 0 to U - 1: the units of the pair's sides: subjects as a rule; templates give narrower
-            intervals that hold for these subjects only.
+        left, right: (n,) int, 0 to U - 1 without gaps: the units of the pair's sides: subjects as a rule; templates
+            give narrower intervals that hold for these subjects only.
         fars: targets between 0 and 1.
 
     Returns:
@@ -89,19 +89,9 @@ def tar_replicates(
     Raises:
         ValueError: other shapes, no genuine or no impostor pairs, an impostor pair within one unit, bad targets.
     """
-    scores, issame, targets = np.asarray(scores), np.asarray(issame), checked_fars(fars)
-    if scores.ndim != 1 or issame.shape != scores.shape or issame.dtype != bool or not np.isfinite(scores).all():
-        raise ValueError(
-            f"scores {scores.shape} and flags {issame.shape} {issame.dtype}: expected (n,) finite and bool"
-        )
-    left, right = np.asarray(left), np.asarray(right)
-    for unit in (left, right):
-        _check_units(unit, scores.shape)
-    if issame.all() or not issame.any():
-        raise ValueError(f"{issame.sum()} of {len(issame)} pairs are genuine: TAR@FAR needs genuine and impostor pairs")
-    within = int(np.count_nonzero((left == right) & ~issame))
-    if within:
-        raise ValueError(f"{within} impostor pairs have one unit on both sides: expected units within one identity")
+    scores, issame, left, right = (np.asarray(array) for array in (scores, issame, left, right))
+    targets = checked_fars(fars)
+    _check_pairs(scores, issame, left, right)
     units = int(max(left.max(), right.max())) + 1
     weights = np.concatenate([w.astype(np.int32) for w in _weights(units, draws, seed)])
     total = _impostor_weight(left[~issame], right[~issame], weights)
@@ -218,6 +208,20 @@ def _replicate(w: np.ndarray, total: int, allowed: np.ndarray, tar: np.ndarray, 
     above = np.searchsorted(-scores, -impostor[first], side="left")
     tar[:] = np.append(0, accepted)[above] / accepted[-1]
     return True
+
+
+def _check_pairs(scores: np.ndarray, issame: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+    if scores.ndim != 1 or issame.shape != scores.shape or issame.dtype != bool or not np.isfinite(scores).all():
+        raise ValueError(
+            f"scores {scores.shape} and flags {issame.shape} {issame.dtype}: expected (n,) finite and bool"
+        )
+    for unit in (left, right):
+        _check_units(unit, scores.shape)
+    if issame.all() or not issame.any():
+        raise ValueError(f"{issame.sum()} of {len(issame)} pairs are genuine: TAR@FAR needs genuine and impostor pairs")
+    within = int(np.count_nonzero((left == right) & ~issame))
+    if within:
+        raise ValueError(f"{within} impostor pairs have one unit on both sides: expected units within one identity")
 
 
 def _check_units(unit: np.ndarray, shape: tuple[int, ...]) -> None:
