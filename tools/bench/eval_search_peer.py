@@ -1,7 +1,8 @@
 """The baseline of closed-set identification: AdaFace's TinyFace evaluation (`tinyface_helper.py`), step by step.
 
-It takes Probabilistic Face Embeddings' DIR@FAR with FAR 1: the whole score matrix, the whole matrix of matches, a copy of
-both for the probes that have a mate, a full sort of every row, the matches in sorted order, and their first k columns.
+It takes Probabilistic Face Embeddings' DIR@FAR with FAR 1: the whole score matrix, the whole matrix of matches, a
+copy of both for the probes that have a mate, a full sort of every row, the matches in sorted order, and their first k
+columns.
 """
 
 from collections.abc import Sequence
