@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-BLOCK = 8192  # rows converted to float64 at a time
+BLOCK = 512  # rows converted to float64 at a time: few enough to stay in the cache
 MAX_NEAR = 4096  # gallery images compared again for one mate; where more are so near, features have collapsed: ties
 LARGEST, SMALLEST = 1e30, 1e-30  # norms, so that float32 can hold products and scales; less is 0
 TIE = 1e-12  # rounding of a float64 score
@@ -61,16 +61,15 @@ def search(
     step = min(len(probes), max(1, memory // (4 * len(gallery))))
     scores = torch.empty(step, len(gallery))
     rank, precision = np.empty(len(probes), np.int32), np.empty(len(probes))
-    for index, probe in enumerate(probes):
-        if index % step == 0:
-            part = slice(index, index + step)
-            u = torch.from_numpy(probes[part] * probe_scale[part, None].astype(np.float32))
-            rows = torch.mm(u, columns, out=scores[: len(u)]).numpy()
-        row, mates = rows[index % step], order[first[index] : end[index]]
-        row *= column_scale
-        row[mates] = -np.inf
-        position = _positions(row, mates, probe * probe_scale[index], gallery, scale)
-        rank[index], precision[index] = position[0], _average_precision(position)
+    for start in range(0, len(probes), step):
+        u = torch.from_numpy(probes[start : start + step] * probe_scale[start : start + step, None].astype(np.float32))
+        rows = torch.mm(u, columns, out=scores[: len(u)]).numpy()
+        for index, row in enumerate(rows, start):
+            mates = order[first[index] : end[index]]
+            row *= column_scale
+            row[mates] = -np.inf
+            position = _positions(row, mates, probes[index] * probe_scale[index], gallery, scale)
+            rank[index], precision[index] = position[0], _average_precision(position)
     return Search(rank, precision)
 
 
