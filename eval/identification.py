@@ -68,7 +68,8 @@ def search(
             mates = order[first[index] : end[index]]
             row *= column_scale
             row[mates] = -np.inf
-            position = _positions(row, mates, probes[index] * probe_scale[index], gallery, scale)
+            probe = probes[index].astype(np.float64) * probe_scale[index]
+            position = _positions(row, mates, probe, gallery, scale)
             rank[index], precision[index] = position[0], _average_precision(position)
     return Search(rank, precision)
 

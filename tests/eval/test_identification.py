@@ -75,6 +75,13 @@ def test_by_hand():
     assert found.precision == pytest.approx([((0 / 1 + 1 / 2) / 2 + (1 / 3 + 2 / 4) / 2) / 2])
 
 
+@pytest.mark.parametrize(("other", "rank"), [(1.1e-4, 1), (0.9e-4, 2), (1e-4, 2), (-1e-4, 2)])
+def test_scores_that_float32_cannot_tell_apart(other, rank):
+    """Cosines of 1 - 5e-9 and, some 1e-9 from it, the other's; float32 has 6e-8 there."""
+    gallery = np.array([[1, 1e-4], [1, other]], np.float32)
+    assert search(np.array([[1, 0]], np.float32), gallery, [0], [0, 1]).rank == rank
+
+
 @pytest.mark.parametrize("vector", ["ones", "drawn"])
 @pytest.mark.parametrize("dimension", [7, 64, 512])
 @pytest.mark.parametrize("probes", [1, 2, 30])
