@@ -43,10 +43,8 @@ def search(
     trapezoids, where a probe's precision before its first gallery image is 1. No gallery image is junk.
 
     Args:
-        probes: h or u (P, D) float32.
-        gallery: likewise (G, D).
-        probe_labels: (P,) identities.
-        gallery_labels: (G,).
+        probes, gallery: h or u, (P, D) and (G, D) float32.
+        probe_labels, gallery_labels: identities, (P,) and (G,).
         memory: bytes of scores held at a time; at least one probe's.
 
     Raises:
@@ -68,8 +66,7 @@ def search(
             mates = order[first[index] : end[index]]
             row *= column_scale
             row[mates] = -np.inf
-            probe = probes[index].astype(np.float64) * probe_scale[index]
-            position = _positions(row, mates, probe, gallery, scale)
+            position = _positions(row, mates, probes[index].astype(np.float64) * probe_scale[index], gallery, scale)
             rank[index], precision[index] = position[0], _average_precision(position)
     return Search(rank, precision)
 
