@@ -15,6 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from eval.confidence import interval, mean_replicates
+from eval.protocol import Result
+
 BLOCK = 512  # rows converted to float64 at a time: few enough to stay in the cache
 MAX_NEAR = 4096  # gallery images compared again for one mate; where more are so near, features have collapsed: ties
 LARGEST, SMALLEST = 1e30, 1e-30  # norms, so that float32 can hold products and scales; less is 0
@@ -74,6 +77,22 @@ def search(
 def cmc(rank: np.ndarray, k: int) -> np.ndarray:
     """Cumulative match characteristic: (k,) float64, the fractions of probes of rank 1, at most 2 ... at most k."""
     return np.bincount(np.minimum(rank, k + 1), minlength=k + 2)[1 : k + 1].cumsum() / len(rank)
+
+
+def rank_rates(rank: np.ndarray, identity: np.ndarray, names: dict[str, int]) -> Result:
+    """Rank-k rates with their intervals, by the bootstrap over identities, and which probes were right.
+
+    Args:
+        rank: (P,) of the probes.
+        identity: (P,) int.
+        names: metric -> k.
+    """
+    unit = np.unique(identity, return_inverse=True)[1].reshape(-1)
+    right = {name: rank <= k for name, k in names.items()}
+    metrics = {name: float(flags.mean()) for name, flags in right.items()}
+    intervals = {name: interval(mean_replicates(flags, unit)) for name, flags in right.items()}
+    evidence = {f"right/{name}": flags for name, flags in right.items()}
+    return Result(metrics, tuple(names), intervals, evidence)
 
 
 def _positions(row: np.ndarray, mates: np.ndarray, u: np.ndarray, gallery: np.ndarray, scale: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.identification import cmc, search
+from eval.features import Features
+from eval.identification import rank_rates, search
 from eval.image_files import ImageFiles, alignment_note, find_landmarks, list_images
 from eval.protocol import Result
 
@@ -37,7 +38,7 @@ class SCface(NamedTuple):
     name: str = "scface"
     version: int = 1
 
-    def score(self, features) -> Result:
+    def score(self, features: Features) -> Result:
         """`d1`, `d2`, `d3`: rank-1 rates of each distance; `d1_rank5`, `d1_rank10` ...; `average` of the three.
 
         Raises:
@@ -48,13 +49,24 @@ class SCface(NamedTuple):
         probe = self.distance > 0
         distance, identity = self.distance[probe], self.identity[probe]
         rank = search(features.h[probe], features.h[~probe], identity, self.identity[~probe]).rank
-        rates = {f"d{d}": cmc(rank[distance == d], 10) for d in DISTANCES if (distance == d).any()}
-        metrics = {name: float(rate[0]) for name, rate in rates.items()}
-        if len(rates) == len(DISTANCES):
-            metrics["average"] = float(np.mean([rate[0] for rate in rates.values()]))
-        metrics |= {f"{name}_rank{k}": float(rate[k - 1]) for name, rate in rates.items() for k in (5, 10)}
+        parts = {
+            f"d{d}": rank_rates(
+                rank[distance == d], identity[distance == d], {f"d{d}": 1, f"d{d}_rank5": 5, f"d{d}_rank10": 10}
+            )
+            for d in DISTANCES
+            if (distance == d).any()
+        }
+        metrics: dict[str, float] = {}
+        intervals: dict[str, tuple[float, float]] = {}
         evidence = {"rank": rank, "identity": identity, "distance": distance}
-        return Result(metrics, tuple(rates), {}, evidence, self.notes)
+        for part in parts.values():
+            metrics |= part.metrics
+            intervals |= part.intervals
+            evidence |= part.evidence
+        if len(parts) == len(DISTANCES):
+            metrics["average"] = float(np.mean([metrics[name] for name in parts]))
+        metrics |= {"probes": len(rank), "xnorm": float(features.z.mean(dtype=np.float64))}
+        return Result(metrics, tuple(parts), intervals, evidence, self.notes)
 
 
 def find_scface(root: Path | str) -> Path | None:

@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.io import loadmat
 
-from eval.identification import cmc, search
+from eval.confidence import interval, mean_replicates
+from eval.features import Features
+from eval.identification import rank_rates, search
 from eval.image_files import ImageFiles, alignment_note, find_landmarks, list_images
 from eval.protocol import Result
 
@@ -34,7 +36,7 @@ class TinyFace(NamedTuple):
     name: str = "tinyface"
     version: int = 1
 
-    def score(self, features) -> Result:
+    def score(self, features: Features) -> Result:
         """`rank1`, `rank5`, `rank20` and `map`: fractions.
 
         Raises:
@@ -44,10 +46,17 @@ class TinyFace(NamedTuple):
             raise ValueError(f"{len(features.h)} features for the {len(self.images)} images of {self.name}")
         h, identity, probes = features.h, self.identity, self.probes
         found = search(h[:probes], h[probes:], identity[:probes], identity[probes:])
-        rate = cmc(found.rank, 20)
-        metrics = {f"rank{k}": float(rate[k - 1]) for k in (1, 5, 20)} | {"map": float(found.precision.mean())}
-        evidence = {"rank": found.rank, "identity": identity[:probes], "precision": found.precision}
-        return Result(metrics, tuple(metrics), {}, evidence, self.notes)
+        rates = rank_rates(found.rank, identity[:probes], {f"rank{k}": k for k in (1, 5, 20)})
+        unit = np.unique(identity[:probes], return_inverse=True)[1].reshape(-1)
+        replicates = mean_replicates(found.precision, unit)
+        metrics = rates.metrics | {
+            "map": float(found.precision.mean()),
+            "probes": probes,
+            "xnorm": float(features.z.mean(dtype=np.float64)),
+        }
+        evidence = rates.evidence | {"rank": found.rank, "identity": identity[:probes], "replicates/map": replicates}
+        intervals = rates.intervals | {"map": interval(replicates)}
+        return Result(metrics, (*rates.headline, "map"), intervals, evidence, self.notes)
 
 
 def find_tinyface(root: Path | str) -> Path | None:

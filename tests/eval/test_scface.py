@@ -1,9 +1,8 @@
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
 
+from eval.features import checked
 from eval.scface import find_scface, open_scface
 from tests.faces import photo
 from utils.align import TEMPLATE
@@ -44,8 +43,7 @@ def aligned(root, identities=IDENTITIES, mugshot="{:03d}_frontal.png", probe="{:
 
 
 def scored(target, h):
-    h = np.asarray(h, np.float32)
-    return target.score(SimpleNamespace(h=h, z=np.linalg.norm(h, axis=1)))
+    return target.score(checked(np.asarray(h, np.float32)))
 
 
 def one_hot(target):
@@ -90,6 +88,7 @@ def test_aligned_crops(tmp_path, mugshot, probe):
     assert len(target.images) == 48 and target.images.names[0] == mugshot.format(1)
     result = scored(target, one_hot(target))
     assert result.headline == ("d1", "d2", "d3")
+    assert (result.metrics.pop("probes"), result.metrics.pop("xnorm")) == (45, 1.0)
     assert set(result.metrics.values()) == {1.0}
     assert len(result.notes) == 1  # aligned, nothing left out, but not whole
 
@@ -115,7 +114,10 @@ def test_metrics_by_hand(tmp_path):
     assert result.evidence["rank"].tolist() == [3] * 4 + [1] * 11 + [3] * 15 + [1] * 15
     assert result.evidence["identity"].tolist() == target.identity[3:].tolist()
     assert result.evidence["distance"].tolist() == [1] * 15 + [2] * 15 + [3] * 15
-    assert all(type(value) is float for value in result.metrics.values()) and result.intervals == {}
+    assert result.evidence["right/d1"].tolist() == [False] * 4 + [True] * 11
+    assert result.intervals["d2"] == (0, 0) and result.intervals["d3"] == result.intervals["d2_rank5"] == (1, 1)
+    low, high = result.intervals["d1"]  # 1/5, 1 and 1 of the three identities
+    assert low == pytest.approx(1 / 5) and high == 1
 
 
 def test_a_collapsed_model_scores_nothing(tmp_path):
@@ -198,5 +200,5 @@ def test_features_of_other_images(tmp_path):
         scored(target, np.ones((47, 8)))
     h = np.ones((48, 8))
     h[5, 0] = np.nan
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(ValueError, match="hold NaN or infinity"):
         scored(target, h)

@@ -1,10 +1,9 @@
-from types import SimpleNamespace
-
 import cv2
 import numpy as np
 import pytest
 from scipy.io import savemat
 
+from eval.features import checked
 from eval.tinyface import find_tinyface, open_tinyface
 from tests.faces import photo
 
@@ -52,8 +51,7 @@ def owners(tmp_path):
 
 
 def scored(target, h):
-    h = np.asarray(h, np.float32)
-    return target.score(SimpleNamespace(h=h, z=np.linalg.norm(h, axis=1)))
+    return target.score(checked(np.asarray(h, np.float32)))
 
 
 def test_the_owners_folder(owners):
@@ -109,11 +107,17 @@ def test_metrics_by_hand(owners):
     two = (1 + (1 / 3 + 2 / 4) / 2) / 2
     assert result.metrics["map"] == pytest.approx((two + two + (0 + 1 / 5) / 2) / 3)
     assert result.headline == ("rank1", "rank5", "rank20", "map") and result.notes == target.notes
+    assert result.evidence["right/rank1"].tolist() == [True, True, False]
+    assert result.intervals["rank1"] == (0, 1)  # of two identities one is found
+    drawn = [0.1, (two + two + 0.1) / 3, two]  # twice the identity of one probe; both; twice that of two probes
+    assert np.unique(result.evidence["replicates/map"].round(12)) == pytest.approx(drawn)
 
 
 def test_distractors_are_nobody(owners):
     target = open_tinyface(owners)
-    assert scored(target, np.eye(40)[target.identity + 1]).metrics == dict(rank1=1, rank5=1, rank20=1, map=1)
+    perfect = scored(target, np.eye(40)[target.identity + 1])
+    assert perfect.metrics == dict(rank1=1, rank5=1, rank20=1, map=1, probes=3, xnorm=1)
+    assert perfect.intervals == dict.fromkeys(perfect.headline, (1, 1))
     assert scored(target, np.ones((8, 4))).metrics["rank1"] == 0
 
 
