@@ -1,9 +1,10 @@
 """Worse pictures of the same face: the fixed grades that the cross-resolution protocol measures at.
 
-A grade is named in text: `8px` (resolution), `jpeg20` (quality), `blur2` (sigma in pixels), `noise20` and `shot20` (sigma
-in grey levels). Each is a pure function of the image and, for noise, of the image's index: the same on every rank, in
-every batch and, being plain float64 arithmetic rounded once, with every version of OpenCV. The camera differs on purpose
-from the down-and-up sampling that trains models, which draws its ratio and its interpolations and compresses as well.
+A grade is named in text: `8px` (resolution), `jpeg20` (quality), `blur2` (sigma in pixels), `noise20` and `shot20`
+(sigma in grey levels). Each is a pure function of the image and, for noise, of the image's index: the same on every
+rank, in every batch and, being plain float64 arithmetic rounded to uint8, with every version of OpenCV. The camera
+differs on purpose from the down-and-up sampling that trains models: that draws its ratio and interpolations at random
+and compresses as well.
 
 Images are (112, 112, 3) uint8 RGB, values as stored (gamma-encoded), borders mirrored.
 """

@@ -1,0 +1,171 @@
+"""Verification against resolution, from any `.bin`: the daily signal for low quality, which needs no licence.
+
+Every grade of `eval.degrade` is measured twice on the same pairs: `both`, where both images are degraded, and `cross`,
+where only the second one is, as a camera's picture against a passport's. One embedding of each degraded image serves
+both. The grade `112px` is the set as it is; `both@112px` is the accuracy that `eval.verification` gives.
+
+Shapes: n pairs, of 2n images; G grades, the original first.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval import degrade
+from eval.bins import BinError, PairBin
+from eval.features import Features, unit
+from eval.metrics import fold_accuracies
+from eval.protocol import Result
+from eval.verification import BinImages
+
+ORIGINAL = f"{degrade.SIDE}px"
+RESOLUTIONS = ("8px", "12px", "16px", "20px", "28px")
+OTHERS = ("jpeg10", "jpeg5", "blur2", "blur4", "noise20", "noise40")
+FOLDS = 10
+
+
+class GradedImages:
+    """The chosen images of a `.bin` at each grade: grade after grade, in each the images in their order.
+
+    Args:
+        source: the images as they are.
+        chosen: (m,) indices of images; an image keeps its index, and with it its noise, whatever else is chosen.
+        grades: names, as `eval.degrade.grade` takes them.
+    """
+
+    def __init__(self, source: BinImages, chosen: np.ndarray, grades: Sequence[str]):
+        self._source, self._chosen, self._names = source, chosen, tuple(grades)
+        self._grades = [degrade.grade(name) for name in grades]
+
+    def __len__(self) -> int:
+        return len(self._grades) * len(self._chosen)
+
+    def read(self, start: int, end: int) -> np.ndarray:
+        """(end - start, 112, 112, 3) uint8 RGB.
+
+        Raises:
+            BinError: an image cannot be decoded.
+        """
+        images = np.empty((end - start, degrade.SIDE, degrade.SIDE, 3), np.uint8)
+        for row, at in enumerate(range(start, end)):
+            grade, place = divmod(at, len(self._chosen))
+            index = int(self._chosen[place])
+            images[row] = self._grades[grade](self._source.read(index, index + 1)[0], index)
+        return images
+
+    def digest(self) -> str:
+        """Of the encoded images, of which are chosen, and of what is done to them."""
+        parts = (self._source.digest(), self._chosen.tolist(), self._names, degrade.VERSION)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+class CrossResolution:
+    """The protocol on one `.bin`.
+
+    Args:
+        pair_bin: the set.
+        name: of the target, as `cross_resolution` or `cross_resolution:agedb_30`.
+        grades: names of grades besides the original, as `eval.degrade.grade` takes them.
+        pairs: how many are used, a multiple of the folds; None: all. Each fold gives as many, its first matched and
+            its first mismatched ones in the proportion that it has. (Not the first pairs: those of LFW's folds are
+            all matched.)
+
+    Raises:
+        BinError: fewer pairs than folds, an image that is none or is cut.
+        ValueError: an unknown or repeated grade, `pairs` that the folds cannot give.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        pair_bin: PairBin,
+        name: str = "cross_resolution",
+        grades: Sequence[str] = RESOLUTIONS + OTHERS,
+        pairs: int | None = None,
+    ):
+        if len(pair_bin.issame) < FOLDS:
+            raise BinError(
+                f"{pair_bin.name}.bin has {len(pair_bin.issame)} pairs: expected at least one for each of {FOLDS} folds"
+            )
+        if len(set(grades) | {ORIGINAL}) <= len(grades):
+            raise ValueError(f"grades {', '.join(grades)}: expected each one once, and {ORIGINAL} not among them")
+        self.name, self.grades = name, (ORIGINAL, *grades)
+        kept = np.arange(len(pair_bin.issame)) if pairs is None else _first_pairs(pair_bin.issame, pairs)
+        self.issame = pair_bin.issame[kept]
+        images = np.stack([2 * kept, 2 * kept + 1], axis=1).ravel()
+        self.images = GradedImages(BinImages(pair_bin), images, self.grades)
+
+    def score(self, features: Features) -> Result:
+        """Metrics `both@GRADE` and `cross@GRADE` (10-fold accuracies) and `norm@GRADE` (mean norm of the images).
+
+        `mean_both` and `mean_cross` are the means over the resolutions below the original's. The headline has the
+        resolutions and these. Evidence: `issame`, for each accuracy `dist@NAME` and `right@NAME` (n,), as
+        `dist@cross@8px`, and `z@GRADE` (2n,).
+
+        Raises:
+            ValueError: features that are not finite.
+        """
+        u = unit(features.h).reshape(len(self.grades), len(self.issame), 2, -1)  # grade, pair, first or second
+        z = features.z.reshape(len(self.grades), -1)
+        metrics: dict[str, float] = {"xnorm": float(z[0].mean(dtype=np.float64)), "pairs": len(self.issame)}
+        evidence = {"issame": self.issame}
+        for grade, of_grade, norms in zip(self.grades, u, z, strict=True):
+            firsts = {f"both@{grade}": of_grade[:, 0]}
+            if grade != ORIGINAL:
+                firsts[f"cross@{grade}"] = u[0, :, 0]
+            for name, first in firsts.items():
+                metrics[name], dist, right = _verified(first, of_grade[:, 1], self.issame)
+                evidence |= {f"dist@{name}": dist, f"right@{name}": right}
+            metrics[f"norm@{grade}"] = float(norms.mean(dtype=np.float64))
+            evidence[f"z@{grade}"] = norms
+        resolutions = [grade for grade in self.grades if grade.endswith("px")]
+        headline = [f"both@{ORIGINAL}"]
+        for kind in ("both", "cross") if len(resolutions) > 1 else ():
+            names = [f"{kind}@{grade}" for grade in resolutions[1:]]
+            metrics[f"mean_{kind}"] = float(np.mean([metrics[name] for name in names]))
+            headline += [*names, f"mean_{kind}"]
+        note = norm_rises([(int(grade[:-2]), metrics[f"norm@{grade}"]) for grade in resolutions])
+        return Result(metrics, tuple(headline), {}, evidence, (note,) if note else ())
+
+
+def norm_rises(norm_by_resolution: list[tuple[int, float]]) -> str | None:
+    """A warning where the mean norm does not rise from each resolution to the next higher one, else None.
+
+    Args:
+        norm_by_resolution: (pixels, mean norm), in any order.
+    """
+    steps = sorted(norm_by_resolution)
+    for (low, below), (high, above) in zip(steps, steps[1:], strict=False):
+        if not above > below:
+            return (
+                f"the feature norm does not rise with resolution: its mean is {below:.3g} at {low} px and {above:.3g} "
+                f"at {high} px; a quality indicator made of this model's norm misleads there"
+            )
+    return None
+
+
+def _verified(first: np.ndarray, second: np.ndarray, issame: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    """Accuracy over folds, distances (n,) float32, and which pairs their fold's threshold decides rightly (n,) bool."""
+    dist = np.square(first - second).sum(axis=1)
+    accuracy, threshold = fold_accuracies(dist, issame, FOLDS)
+    of_pair = np.repeat(threshold, [len(fold) for fold in np.array_split(issame, FOLDS)])
+    return float(accuracy.mean()), dist.astype(np.float32), (dist < of_pair) == issame
+
+
+def _first_pairs(issame: np.ndarray, pairs: int) -> np.ndarray:
+    """(pairs,) indices, in order; of each fold as many, matched and mismatched in the fold's own proportion."""
+    each, rest = divmod(pairs, FOLDS)
+    folds = np.array_split(np.arange(len(issame)), FOLDS)
+    if rest or not 1 <= each <= len(folds[-1]):
+        raise ValueError(
+            f"pairs={pairs}: expected a multiple of {FOLDS} from {FOLDS} to {FOLDS * len(folds[-1])}, "
+            "so that each fold gives as many"
+        )
+    kept = []
+    for fold in folds:
+        matched, mismatched = fold[issame[fold]], fold[~issame[fold]]
+        count = round(each * len(matched) / len(fold))
+        kept += [matched[:count], mismatched[: each - count]]
+    return np.sort(np.concatenate(kept))
