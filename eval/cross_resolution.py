@@ -130,6 +130,18 @@ class CrossResolution:
         return Result(metrics, tuple(headline), {}, evidence, (note,) if note else ())
 
 
+def by_resolution(metrics: dict[str, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Side in pixels, rising, and the accuracies of both and of one at it, as `eval.plots.plot_resolution` takes them.
+
+    Args:
+        metrics: of this protocol, as results.json has them.
+    """
+    sides = sorted(int(name[5:-2]) for name in metrics if name.startswith("both@") and name.endswith("px"))
+    both = [metrics[f"both@{side}px"] for side in sides]
+    cross = [metrics.get(f"cross@{side}px", same) for side, same in zip(sides, both, strict=True)]  # one is both at 112
+    return np.array(sides), np.array(both), np.array(cross)
+
+
 def norm_rises(norm_by_resolution: list[tuple[int, float]]) -> str | None:
     """A warning where the mean norm does not rise from each resolution to the next higher one, else None.
 

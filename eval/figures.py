@@ -58,11 +58,13 @@ def new_figure(title: str, x: str, y: str, panels: Sequence[str] = ("",)) -> tup
     return figure, row
 
 
-def draw(axes: Axes, curves: Mapping[str, Curve], palette: str = "Dark2") -> list[Line2D]:
+def draw(axes: Axes, curves: Mapping[str, Curve], palette: str = "Dark2", drawstyle: str = "default") -> list[Line2D]:
+    """A line for each curve, its points marked where they are few; `palette` and `drawstyle` are matplotlib's."""
     lines = []
     for row, (name, (x, y)) in enumerate(curves.items()):
         marker = MARKERS[row % len(MARKERS)] if len(x) < MANY else None
-        lines += axes.plot(x, y, label=name, marker=marker, markersize=5, linewidth=2, **_look(row, palette))
+        look = _look(row, palette)
+        lines += axes.plot(x, y, label=name, marker=marker, markersize=5, linewidth=2, drawstyle=drawstyle, **look)
     return lines
 
 

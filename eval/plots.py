@@ -70,26 +70,29 @@ def plot_resolution(path: Path | str, of: str, curves: Mapping[str, tuple[np.nda
     save(figure, path)
 
 
-def plot_discard(path: Path | str, of: str, curves: Mapping[str, Curve]) -> None:
+def plot_discard(path: Path | str, of: str, curves: Mapping[str, Curve], limit: float = 0.3) -> None:
     """Error versus discard: false non-match rate of what is left when the lowest qualities are discarded.
 
-    For each error without discard f there are two reference lines: f, where quality says nothing, and
-    max(0, (f - d) / (1 - d)), where each comparison among the discarded share d is a false non-match.
+    For each error without discard f there are two reference lines, those of the pAUC: f, where quality says nothing,
+    and max(0, f - d), the theoretical best.
 
     Args:
-        curves: name -> fraction discarded, rising from 0, and FNMR, (m,) each.
+        curves: name -> fraction discarded (m,), rising from 0, and FNMR (m,), which holds up to the next fraction.
+        limit: fraction discarded at which the axis ends.
     """
-    curves = checked(curves)
+    steps = {}
+    for name, (discarded, fnmr) in checked(curves).items():
+        shown = discarded < limit
+        steps[name] = np.append(discarded[shown], limit), np.append(fnmr[shown], fnmr[shown][-1:])
+    steps = checked(steps)
     figure, (axes,) = new_figure(f"Error versus discard: {of}", "discarded, lowest quality first", "FNMR of the rest")
-    draw(axes, curves)
-    end = max(float(discarded.max()) for discarded, _ in curves.values()) or 1.0
-    d = np.linspace(0, min(end, 0.999), 500)
-    for row, f in enumerate(sorted({float(fnmr[0]) for _, fnmr in curves.values()})):
-        labels = ("quality says nothing", "ideal") if row == 0 else (None, None)
+    draw(axes, steps, drawstyle="steps-post")
+    for row, f in enumerate(sorted({float(fnmr[0]) for _, fnmr in steps.values()})):
+        labels = ("quality says nothing", "theoretical best") if row == 0 else (None, None)
         axes.axhline(f, label=labels[0], linestyle=":", **REFERENCE)
-        axes.plot(d, np.maximum(0, (f - d) / (1 - d)), label=labels[1], **REFERENCE)
-    top = max(float(fnmr.max()) for _, fnmr in curves.values()) or 1.0
-    axes.set_xlim(0, end)
+        axes.plot([0, f, 1], [f, 0, 0], label=labels[1], **REFERENCE)
+    top = max(float(fnmr.max()) for _, fnmr in steps.values()) or 1.0
+    axes.set_xlim(0, limit)
     axes.set_ylim(-0.02 * top, 1.08 * top)
     percent(axes.xaxis)
     percent(axes.yaxis)
