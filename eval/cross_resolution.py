@@ -107,19 +107,18 @@ class CrossResolution:
         Raises:
             ValueError: features that are not finite.
         """
-        u = unit(features.h).reshape(len(self.grades), len(self.issame), 2, -1)  # grade, pair, first or second
-        z = features.z.reshape(len(self.grades), -1)
+        h, z = (array.reshape(len(self.grades), 2 * len(self.issame), -1) for array in features)
+        original = unit(h[0])
         metrics: dict[str, float] = {"xnorm": float(z[0].mean(dtype=np.float64)), "pairs": len(self.issame)}
         evidence = {"issame": self.issame}
-        for grade, of_grade, norms in zip(self.grades, u, z, strict=True):
-            firsts = {f"both@{grade}": of_grade[:, 0]}
-            if grade != ORIGINAL:
-                firsts[f"cross@{grade}"] = u[0, :, 0]
+        for row, grade in enumerate(self.grades):
+            u = unit(h[row])
+            firsts = {f"both@{grade}": u[0::2]} | ({f"cross@{grade}": original[0::2]} if row else {})
             for name, first in firsts.items():
-                metrics[name], dist, right = _verified(first, of_grade[:, 1], self.issame)
+                metrics[name], dist, right = _verified(first, u[1::2], self.issame)
                 evidence |= {f"dist@{name}": dist, f"right@{name}": right}
-            metrics[f"norm@{grade}"] = float(norms.mean(dtype=np.float64))
-            evidence[f"z@{grade}"] = norms
+            metrics[f"norm@{grade}"] = float(z[row].mean(dtype=np.float64))
+            evidence[f"z@{grade}"] = z[row, :, 0]
         resolutions = [grade for grade in self.grades if grade.endswith("px")]
         headline = [f"both@{ORIGINAL}"]
         for kind in ("both", "cross") if len(resolutions) > 1 else ():
