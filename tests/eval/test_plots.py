@@ -49,6 +49,7 @@ def figures(monkeypatch):
     monkeypatch.setattr(plots, "save", keep)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the libraries that matplotlib uses
         yield saved
 
 
@@ -62,7 +63,7 @@ def is_legible(figure, path):
     assert data[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", data[16:24]) == (1200, 750)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     renderer = FigureCanvasAgg(figure).get_renderer()
-    assert "faces, 60 pairs" in figure.get_suptitle().replace("\n", " ") and figure.axes[0].get_ylabel()
+    assert "faces, 60 pairs" in figure._suptitle.get_text().replace("\n", " ") and figure.axes[0].get_ylabel()
     (legend,) = figure.legends
     boxes = [axes.get_tightbbox(renderer) for axes in figure.axes]
     boxes += [legend.get_window_extent(renderer), figure._suptitle.get_window_extent(renderer)]
