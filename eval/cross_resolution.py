@@ -14,9 +14,11 @@ import numpy as np
 
 from eval import degrade
 from eval.bins import BinError, PairBin
+from eval.confidence import interval, mean_replicates
 from eval.features import Features, unit
 from eval.metrics import fold_accuracies
 from eval.protocol import Result
+from eval.quality import norm_rises
 from eval.verification import BinImages
 
 ORIGINAL = f"{degrade.SIDE}px"
@@ -101,8 +103,8 @@ class CrossResolution:
         """Metrics `both@GRADE` and `cross@GRADE` (10-fold accuracies) and `norm@GRADE` (mean norm of the images).
 
         `mean_both` and `mean_cross` are the means over the resolutions below the original's. The headline has the
-        resolutions and these. Evidence: `issame`, for each accuracy `dist@NAME` and `right@NAME` (n,), as
-        `dist@cross@8px`, and `z@GRADE` (2n,).
+        resolutions and these, with bootstrap intervals over pairs. Evidence: `issame`; for each accuracy, as
+        `cross@8px`, `dist/NAME` and `right/NAME` (n,); `replicates/mean_both`; `z/GRADE` (2n,).
 
         Raises:
             ValueError: features that are not finite.
@@ -115,18 +117,30 @@ class CrossResolution:
             u = unit(h[row])
             firsts = {f"both@{grade}": u[0::2]} | ({f"cross@{grade}": original[0::2]} if row else {})
             for name, first in firsts.items():
-                metrics[name], dist, right = _verified(first, u[1::2], self.issame)
-                evidence |= {f"dist@{name}": dist, f"right@{name}": right}
+                metrics[name], evidence[f"dist/{name}"], evidence[f"right/{name}"] = _verified(
+                    first, u[1::2], self.issame
+                )
             metrics[f"norm@{grade}"] = float(z[row].mean(dtype=np.float64))
-            evidence[f"z@{grade}"] = z[row, :, 0]
+            evidence[f"z/{grade}"] = z[row, :, 0]
+        return self._result(metrics, evidence)
+
+    def _result(self, metrics: dict[str, float], evidence: dict[str, np.ndarray]) -> Result:
+        """With means over resolutions, intervals, and the warning of the norm."""
         resolutions = [grade for grade in self.grades if grade.endswith("px")]
         headline = [f"both@{ORIGINAL}"]
+        intervals = {}
         for kind in ("both", "cross") if len(resolutions) > 1 else ():
-            names = [f"{kind}@{grade}" for grade in resolutions[1:]]
-            metrics[f"mean_{kind}"] = float(np.mean([metrics[name] for name in names]))
-            headline += [*names, f"mean_{kind}"]
+            names, mean = [f"{kind}@{grade}" for grade in resolutions[1:]], f"mean_{kind}"
+            metrics[mean] = float(np.mean([metrics[name] for name in names]))
+            share = np.mean([evidence[f"right/{name}"] for name in names], axis=0)  # of resolutions, for each pair
+            evidence[f"replicates/{mean}"] = mean_replicates(share)
+            intervals[mean] = interval(evidence[f"replicates/{mean}"])
+            headline += [*names, mean]
+        for name in headline:
+            if name not in intervals:
+                intervals[name] = interval(mean_replicates(evidence[f"right/{name}"]))
         note = norm_rises([(int(grade[:-2]), metrics[f"norm@{grade}"]) for grade in resolutions])
-        return Result(metrics, tuple(headline), {}, evidence, (note,) if note else ())
+        return Result(metrics, tuple(headline), intervals, evidence, (note,) if note else ())
 
 
 def by_resolution(metrics: dict[str, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -139,22 +153,6 @@ def by_resolution(metrics: dict[str, float]) -> tuple[np.ndarray, np.ndarray, np
     both = [metrics[f"both@{side}px"] for side in sides]
     cross = [metrics.get(f"cross@{side}px", same) for side, same in zip(sides, both, strict=True)]  # one is both at 112
     return np.array(sides), np.array(both), np.array(cross)
-
-
-def norm_rises(norm_by_resolution: list[tuple[int, float]]) -> str | None:
-    """A warning where the mean norm does not rise from each resolution to the next higher one, else None.
-
-    Args:
-        norm_by_resolution: (pixels, mean norm), in any order.
-    """
-    steps = sorted(norm_by_resolution)
-    for (low, below), (high, above) in zip(steps, steps[1:], strict=False):
-        if not above > below:
-            return (
-                f"the feature norm does not rise with resolution: its mean is {below:.3g} at {low} px and {above:.3g} "
-                f"at {high} px; a quality indicator made of this model's norm misleads there"
-            )
-    return None
 
 
 def _verified(first: np.ndarray, second: np.ndarray, issame: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
