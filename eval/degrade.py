@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from scipy.sparse import csr_array
 
 from utils import jpeg
 from utils.rng import Purpose, uniforms
@@ -99,30 +100,34 @@ def _rounded(x: np.ndarray) -> np.ndarray:
     return np.rint(x).clip(0, 255).astype(np.uint8)
 
 
-def _separable(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _separable(image: np.ndarray, matrix: csr_array) -> np.ndarray:
     """(H, W, 3) uint8 -> (R, R, 3) uint8: `matrix` (R, H) on the rows, then on the columns."""
-    x = image
+    x = image.astype(np.float64)
     for _ in range(2):  # each pass ends in a transposition, two of them in none
-        x = (matrix @ x.reshape(len(x), -1)).reshape(len(matrix), -1, 3).swapaxes(0, 1)
+        x = (matrix @ x.reshape(len(x), -1)).reshape(matrix.shape[0], -1, 3).swapaxes(0, 1)
     return _rounded(x)
 
 
 @functools.cache
-def _gaussian(sigma: float) -> np.ndarray:
-    """(112, 112): rows sum to 1, columns too, so that the mean is kept."""
-    return gaussian_filter1d(np.eye(SIDE), sigma, axis=0, mode="reflect") if sigma else np.eye(SIDE)
+def _gaussian(sigma: float) -> csr_array:
+    """(112, 112): rows sum to 1, columns too, so that the mean is kept.
+
+    Sparse matrices, as dense ones are multiplied by threads of their own, which get in each other's way where images
+    are read in several threads; and a sum in a fixed order is the same on every machine.
+    """
+    return csr_array(gaussian_filter1d(np.eye(SIDE), sigma, axis=0, mode="reflect") if sigma else np.eye(SIDE))
 
 
 @functools.cache
-def _camera(side: int) -> tuple[np.ndarray, np.ndarray]:
+def _camera(side: int) -> tuple[csr_array, csr_array]:
     """(side, 112) of lens and sensor, (112, side) of the enlargement."""
     step = SIDE / side
     edges, pixels = step * np.arange(side)[:, None], np.arange(SIDE)
     covered = np.clip(np.minimum(edges + step, pixels + 1) - np.maximum(edges, pixels), 0, None) / step
-    return covered @ _gaussian(LENS * np.sqrt(step**2 - 1)), _cubic(side)
+    return csr_array(covered @ _gaussian(LENS * np.sqrt(step**2 - 1))), _cubic(side)
 
 
-def _cubic(side: int) -> np.ndarray:
+def _cubic(side: int) -> csr_array:
     """(112, side) weights of cubic convolution, pixel centres at halves."""
     centre = (np.arange(SIDE) + 0.5) * side / SIDE - 0.5
     matrix = np.zeros((SIDE, side))
@@ -132,4 +137,4 @@ def _cubic(side: int) -> np.ndarray:
         weight = np.where(d <= 1, 1.5 * d**3 - 2.5 * d**2 + 1, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2)
         mirrored = np.minimum(tap % (2 * side), 2 * side - 1 - tap % (2 * side))
         np.add.at(matrix, (np.arange(SIDE), mirrored), weight)
-    return matrix
+    return csr_array(matrix)
