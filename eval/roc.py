@@ -150,6 +150,11 @@ def fars_for(impostors: int) -> tuple[float, ...]:
     return (1e-3, *(1 / 10**k for k in range(4, 19) if impostors >= 10 ** (k + 1)))
 
 
+def far_name(far: float) -> str:
+    """A FAR as metrics are named: "1e-4"."""
+    return f"{far:.0e}".replace("e-0", "e-")
+
+
 def _corners(genuine: np.ndarray, top: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Points of sklearn's `roc_curve` as counts of accepted impostor and genuine pairs, one of each impostor count.
 

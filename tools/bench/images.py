@@ -1,4 +1,4 @@
-"""From a verification set to features: opening a `.bin` against InsightFace's way, extraction against the bare backbone."""
+"""From a verification set to features: opening a `.bin` as InsightFace does, extraction beside the bare backbone."""
 
 import pickle
 from importlib.util import find_spec
