@@ -18,13 +18,14 @@ from typing import NamedTuple
 import cv2
 from tqdm import tqdm
 
-from recognition.data.lists import Entry, ListError, read_list, write_list
+from recognition.data.lists import Entry, read_list, write_list
 from recognition.data.sources import RecordSource
 from tools.pack.journal import Journal
 from tools.pack.skipped import FINAL, GROWING, Skipped
 from tools.pack.sources import RecordFaces, Task, opened
 from utils.cli import Parser, user_errors
 from utils.jpeg import decode
+from utils.lists import ListError
 from utils.workers import ordered_map
 
 

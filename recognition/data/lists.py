@@ -8,8 +8,6 @@ y5. mxnet's im2rec writes labels as floats; of several the first one is the iden
 second field is a number in im2rec's only, its last one in InsightFace's only.
 """
 
-import itertools
-import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,17 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.files import replacing
+from utils.lists import ListError, is_number, parse_number, text_lines
 
-LONGEST = 8192  # bytes of a line: two of the longest paths
 MAX_LABEL = (1 << 31) - 1
 FORMS = "aligned<TAB>path<TAB>label (InsightFace) or index<TAB>label<TAB>path (im2rec)"
-_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?")
-
 _UNLISTABLE = re.compile(r"[\t\r\n]|\A\s|\s\Z")
-
-
-class ListError(ValueError):
-    """A list that is missing or malformed; the message names the file and the line."""
 
 
 class Entry(NamedTuple):
@@ -44,45 +36,6 @@ class Entry(NamedTuple):
     aligned: bool = True
     box: tuple[float, ...] | None = None
     landmarks: np.ndarray | None = None
-
-
-def text_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Number and text of every line that is not blank, without the white space round it; of a binary or endless file
-    no more than one line is read. Bytes that are not UTF-8 stay what they are in paths (surrogateescape).
-
-    Raises:
-        ListError: not a file of text lines, or nothing in it.
-    """
-    path, seen = Path(path), False
-    try:
-        if path.exists() and not path.is_file():
-            raise ListError(f"{path} is no file; expected a text file")
-        with path.open("rb") as file:
-            for number in itertools.count(1):
-                line = file.readline(LONGEST + 1)
-                if not line:
-                    break
-                if len(line) > LONGEST or b"\0" in line:
-                    raise ListError(f"{path}: line {number}: expected text of at most {LONGEST} bytes; is it binary?")
-                text = line.removeprefix(b"\xef\xbb\xbf" if number == 1 else b"").decode(errors="surrogateescape")
-                if text.strip():
-                    seen = True
-                    yield number, text.strip()
-    except OSError as error:
-        raise ListError(f"{path} cannot be read: {error.strerror or error}") from None
-    if not seen:
-        raise ListError(f"{path} is empty")
-
-
-def parse_number(text: str) -> float:
-    """A finite decimal number.
-
-    Raises:
-        ValueError: anything else, "nan", "inf" and "1_0" too.
-    """
-    if not _NUMBER.fullmatch(text.strip()) or not math.isfinite(value := float(text)):
-        raise ValueError(f"expected a number, got {text[:40]!r}")
-    return value
 
 
 def read_list(path: str | Path) -> Iterator[Entry]:
@@ -101,14 +54,10 @@ def read_list(path: str | Path) -> Iterator[Entry]:
             raise ListError(f"{path}: line {number}: {error}") from None
 
 
-def _is_number(text: str) -> bool:
-    return _NUMBER.fullmatch(text) is not None
-
-
 def _form(fields: list[str]):
     if len(fields) < 3:
         raise ValueError(f"expected {FORMS}, got {len(fields)} field(s): {' '.join(fields)[:60]!r}")
-    second, last = _is_number(fields[1]), _is_number(fields[-1])
+    second, last = is_number(fields[1]), is_number(fields[-1])
     if second == last:
         raise ValueError(
             f"expected {FORMS}; the path is the only field that is no number, got {' '.join(fields)[:60]!r}"
@@ -144,7 +93,7 @@ def _path(text: str) -> str:
 
 
 def _label(text: str) -> int:
-    value = parse_number(text) if _is_number(text) else -1.0
+    value = parse_number(text) if is_number(text) else -1.0
     if not (value.is_integer() and 0 <= value <= MAX_LABEL):
         raise ValueError(f"expected a label in [0, {MAX_LABEL}], got {text[:40]!r}")
     return int(value)

@@ -27,13 +27,13 @@ import numpy as np
 from tools.pack import options as own
 from tools.pack.convert import Settings
 from tools.pack.journal import Journal
-from tools.pack.landmarks import read_landmarks
 from tools.pack.plan import Plan, Subset, digest
 from tools.pack.sinks import check_keys
 from tools.pack.sources import Faces, open_faces, opened
 from tools.pack.write import PATTERNS, Layout, Writer
 from utils.align import TEMPLATE_SIDE
 from utils.cli import user_errors
+from utils.landmarks import read_landmarks
 
 SHARD_SIZE = 10_000  # images of a tar
 SHOWN = 10  # of the images left out

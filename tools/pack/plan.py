@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recognition.data.lists import text_lines
 from recognition.data.sources import MAX_CLASSES
 from tools.pack.sources import Faces, Task
+from utils.lists import text_lines
 
 MERGES = ("separate", "names", "labels")
 

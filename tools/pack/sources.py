@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recognition.data.lists import ListError, check_name, read_list
+from recognition.data.lists import check_name, read_list
 from recognition.data.sources import FolderSource, RecordSource, open_source
 from recognition.data.sources.digest import digest
+from utils.lists import ListError
 
 opened = functools.lru_cache(open_source)  # forked workers inherit what is open, others open it once themselves
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from recognition.data.lists import Entry, ListError, format_entry, read_list, text_lines, write_list, write_property
+from recognition.data.lists import Entry, format_entry, read_list, write_list, write_property
+from utils.lists import ListError
 
 POINTS = [[30.5, 51.25], [65, 50], [48, 70], [33, 91], [62, 90]]
 FLAT = "30.5\t65\t48\t33\t62\t51.25\t50\t70\t91\t90"  # InsightFace's order: first all x
@@ -92,12 +93,6 @@ def test_a_huge_binary_file_is_refused_at_once(tmp_path):
         file.truncate(1 << 40)
     with pytest.raises(ListError, match="line 1"):
         list(read_list(tmp_path / "faces.lst"))
-
-
-@pytest.mark.parametrize("name", ["absent", "."])
-def test_no_file(tmp_path, name):
-    with pytest.raises(ListError, match="cannot be read: No such file|is no file"):
-        list(text_lines(tmp_path / name))
 
 
 def test_fuzz(tmp_path):

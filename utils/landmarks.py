@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recognition.data.lists import ListError, parse_number, text_lines
+from utils.lists import ListError, is_number, parse_number, text_lines
 
 _EXPECTED = "expected path x1 y1 ... x5 y5"
 
@@ -24,7 +24,7 @@ def read_landmarks(path: str | Path) -> dict[str, np.ndarray]:
         try:
             values = [parse_number(text) for text in numbers]
         except ValueError as error:
-            if not found and number <= 2 and not any(map(_is_number, numbers)):
+            if not found and number <= 2 and not any(map(is_number, numbers)):
                 continue
             raise ListError(f"{path}: line {number}: {_EXPECTED}: {error}") from None
         if len(values) != 10 or not name:
@@ -37,11 +37,3 @@ def read_landmarks(path: str | Path) -> dict[str, np.ndarray]:
     if not found:
         raise ListError(f"{path}: {_EXPECTED} on each line, got headings only")
     return found
-
-
-def _is_number(text: str) -> bool:
-    try:
-        parse_number(text)
-    except ValueError:
-        return False
-    return True
