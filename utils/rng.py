@@ -19,6 +19,7 @@ class Purpose(IntEnum):
     CLASS_SAMPLING = 4
     SYNTHETIC = 5
     SUBSTITUTE = 6
+    NOISE = 7
 
 
 def generator(seed: int, epoch: int, index: int, purpose: int) -> np.random.Generator:
