@@ -1,12 +1,44 @@
-"""Targets by name: what is in a data folder, opened and checked."""
+"""Targets by name: what is in a data folder, opened and checked.
 
-from collections.abc import Sequence
+| name | what it is | where |
+|---|---|---|
+| `scface` | eval.scface | `scface/` or `SCface_database/`, or the folder itself |
+| `tinyface` | eval.tinyface | `tinyface/`, or the folder itself |
+| `ijbb`, `ijbc` | eval.ijb | `IJBB/` or `ijbb/`, or the folder itself |
+| `cross_resolution` | eval.cross_resolution of `lfw.bin`; `cross_resolution:NAME` of `NAME.bin` | |
+| any other | eval.verification | `NAME.bin` |
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from eval.bins import load_bin
+from eval.cross_resolution import CrossResolution
+from eval.ijb.target import IJB, find_ijb
 from eval.protocol import Target
+from eval.scface import find_scface, open_scface
+from eval.tinyface import find_tinyface, open_tinyface
 from eval.verification import Verification
+
+CROSS_RESOLUTION = "cross_resolution"
+
+
+class _Kind(NamedTuple):
+    """How a target that is a folder is found and opened, and what is looked for."""
+
+    find: Callable[[Path], Path | None]
+    open: Callable[[Path], Target]
+    expected: str
+
+
+_KINDS = {
+    "scface": _Kind(find_scface, open_scface, "scface/ or SCface_database/"),
+    "tinyface": _Kind(find_tinyface, open_tinyface, "tinyface/"),
+    "ijbb": _Kind(partial(find_ijb, name="ijbb"), lambda folder: IJB(folder, "IJBB"), "IJBB/meta and IJBB/loose_crop"),
+    "ijbc": _Kind(partial(find_ijb, name="ijbc"), lambda folder: IJB(folder, "IJBC"), "IJBC/meta and IJBC/loose_crop"),
+}
 
 
 class Opened(NamedTuple):
@@ -17,13 +49,14 @@ class Opened(NamedTuple):
     wrong: dict[str, str]
 
 
-def open_targets(root: Path | str, names: Sequence[str] | None = None) -> Opened:
+def open_targets(root: Path | str, names: Sequence[str] | None = None, pairs: int | None = None) -> Opened:
     """Open targets; lists and images are checked here, before a model has worked for them.
 
     Args:
         root: the folder that holds them.
-        names: `lfw` is `root/lfw.bin`; a path of a `.bin` file counts from `root` or from the current folder. None:
-            everything that is in `root`.
+        names: see above; a path of a `.bin` file counts from `root` or from the current folder. None: everything that
+            is in `root`.
+        pairs: how many of its pairs `cross_resolution` takes; None: all.
 
     Raises:
         ValueError: two targets have one name.
@@ -32,7 +65,7 @@ def open_targets(root: Path | str, names: Sequence[str] | None = None) -> Opened
     opened = Opened({}, {}, {})
     for name in everything(root) if names is None else names:
         try:
-            target, where = _open(root, name)
+            target, where = _open(root, name, pairs)
         except (ValueError, OSError) as error:
             opened.wrong[name] = " ".join(str(error).split())
             continue
@@ -46,14 +79,24 @@ def open_targets(root: Path | str, names: Sequence[str] | None = None) -> Opened
 
 
 def everything(root: Path) -> list[str]:
-    """The names of all targets that are in `root`."""
-    return sorted(path.stem for path in root.glob("*.bin"))
+    """The names of all targets that are in `root`, those of one `.bin` first."""
+    bins = sorted(path.stem for path in root.glob("*.bin"))
+    graded = [CROSS_RESOLUTION] if "lfw" in bins else [f"{CROSS_RESOLUTION}:{name}" for name in bins[:1]]
+    return [*bins, *graded, *(name for name, kind in _KINDS.items() if kind.find(root))]
 
 
-def _open(root: Path, name: str) -> tuple[Target | None, str]:
+def _open(root: Path, name: str, pairs: int | None) -> tuple[Target | None, str]:
     """The target and where it is, or None and why it is not there."""
-    places = [root / name, Path(name)] if name.endswith(".bin") else [root / f"{name}.bin"]
+    if name in _KINDS:
+        kind = _KINDS[name]
+        folder = kind.find(root)
+        return (None, f"no {kind.expected} in {root}") if folder is None else (kind.open(folder), str(folder))
+    graded, _, of = name.partition(":")
+    file = f"{of or 'lfw'}.bin" if graded == CROSS_RESOLUTION else name if name.endswith(".bin") else f"{name}.bin"
+    places = [root / file, Path(file)] if name.endswith(".bin") else [root / file]
     path = next((path for path in places if path.is_file()), None)
     if path is None:
-        return None, f"no {places[0].name} in {root}"
+        return None, f"no {file} in {root}"
+    if graded == CROSS_RESOLUTION:
+        return CrossResolution(load_bin(path), name, pairs=pairs), str(path)
     return Verification(load_bin(path)), str(path)
