@@ -30,6 +30,7 @@ from recognition.data.synthetic import write_demo
 from recognition.guard import Guard
 from recognition.head import ClassShard
 from recognition.margins import make_margin
+from recognition.models import read_tensors, save_model
 from recognition.momentum import MomentumEncoder
 from recognition.objective import NotFiniteError, Objective
 from recognition.pools import make_pool
@@ -38,7 +39,6 @@ from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel
 from utils.cli import user_errors
-from utils.files import replacing
 from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 
@@ -71,7 +71,7 @@ def main(words: list[str]) -> None:
     torch.backends.cudnn.benchmark = True
     backbone = get_backbone(cfg.network, cfg.embedding_size, dropout=cfg.dropout)
     if cfg.pretrained:
-        checkpoint.load_backbone(backbone, Path(cfg.pretrained))
+        checkpoint.load_module(backbone, read_tensors(Path(cfg.pretrained))[0], f"model {cfg.pretrained}")
     if cfg.sync_bn and world.size > 1:
         if cpu:
             raise ValueError("sync_bn=True on several CPU processes: PyTorch has it for GPUs only; use sync_bn=False")
@@ -318,8 +318,7 @@ class Run:
             self.cfg.keep_checkpoints,
         )
         if self.world.rank == 0:
-            with replacing(self.folder / "model.pt") as beside:
-                torch.save({name: tensor.cpu() for name, tensor in self.state.backbone.state_dict().items()}, beside)
+            save_model(self.folder / "model.pt", self.state.backbone, self.cfg.network, self.cfg.embedding_size)
             self.folder.keep()
         log.resume()
 

@@ -8,24 +8,28 @@ from pathlib import Path
 
 from eval.bins import load_bin
 from eval.embed import Embedder
-from eval.network import network_of
 from eval.table import results_table, write_results
 from eval.verification import check_bin, find_bins, verify
-from recognition.backbones import get_backbone
+from recognition.models import open_model
 from utils import parallel
-from utils.checkpoint import load_backbone
 from utils.cli import Parser, user_errors
 
 
 def main(words: list[str]) -> None:
     """Load the model, run the targets that are there, print the table and write results.json."""
     parser = Parser("python -m eval", __doc__)
-    parser.add_argument("model", type=Path, help="model.pt of a run, or of arcface_torch")
+    parser.add_argument(
+        "model", type=Path, help="model.pt of a run, arcface_torch's, AdaFace's .ckpt, CVLface's, .onnx"
+    )
     parser.add_argument("--data", type=Path, required=True, help="folder of the .bin files")
     parser.add_argument("--target", nargs="+", required=True, help="names: lfw means DATA/lfw.bin")
-    parser.add_argument("--network", help="network of the model; default: the config.json beside it")
+    parser.add_argument("--network", help="network of the model; default: what the file says, or is")
     parser.add_argument("--embedding-size", type=int, help="likewise")
-    parser.add_argument("--channels", choices=("rgb", "bgr"), default="rgb", help="order the model was trained with")
+    parser.add_argument(
+        "--channels", choices=("rgb", "bgr"), help="order the model was trained with; default: likewise"
+    )
+    parser.add_argument("--mean", type=float, help="pixels become (value - mean) / std; default: likewise")
+    parser.add_argument("--std", type=float, help="likewise")
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--output", type=Path, help="default: results.json beside the model")
@@ -36,9 +40,11 @@ def main(words: list[str]) -> None:
         raise ValueError(f"none of {', '.join(missing)} is in {options.data}; expected {missing[0]}.bin there")
     for name in missing:
         print(f"skipped {name}: no {name}.bin in {options.data}")
-    backbone = get_backbone(*network_of(options.model, options.network, options.embedding_size))
-    load_backbone(backbone, options.model)
-    embed = Embedder(backbone, parallel.choose_device(options.device), options.channels, batch_size=options.batch_size)
+    model = open_model(
+        options.model, options.network, options.embedding_size, options.channels, options.mean, options.std
+    )
+    device = parallel.choose_device(options.device)
+    embed = Embedder(model.backbone, device, model.channels, model.mean, model.std, options.batch_size)
     results = {}
     for name, path in found.items():
         results[name] = verify(embed, check_bin(load_bin(path)))

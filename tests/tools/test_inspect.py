@@ -191,6 +191,6 @@ def test_a_name_or_data_that_is_not_there(tmp_path):
 def test_a_model_that_diverged(data, model, tmp_path):
     tensors = {name: tensor * float("nan") for name, tensor in torch.load(model).items()}
     torch.save(tensors, tmp_path / "model.pt")
-    words = ["--model", tmp_path / "model.pt", "--network", "tiny", "--embedding-size", 16]
+    words = ["--model", tmp_path / "model.pt", "--network", "tiny", "--embedding-size", 16, "--channels", "rgb"]
     with pytest.raises(ValueError, match="not finite"):
         run(data, *words, "--output", tmp_path / "sheet.png")
