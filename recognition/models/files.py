@@ -1,6 +1,7 @@
 """State dicts on disk: ours with what they are, and those of arcface_torch, AdaFace and CVLface."""
 
 import pickle
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -70,7 +71,9 @@ def _metadata(state: dict) -> dict:
 def _load(path: Path) -> object:
     try:
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # what is wrong comes as an exception
+                warnings.simplefilter("ignore")
+                return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             if not zipfile.is_zipfile(path):
                 raise

@@ -15,6 +15,7 @@ import torch
 # what an honest checkpoint never names; refused, although a stand-in would not run it either
 HARMFUL = {"os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "importlib", "runpy", "ctypes", "pty", "code"}
 HARMFUL |= {f"builtins.{name}" for name in ("eval", "exec", "compile", "open", "__import__", "breakpoint", "input")}
+HARMFUL |= {"io.open", "_io.open"}
 DTYPES = {
     "DoubleStorage": torch.float64, "FloatStorage": torch.float32, "HalfStorage": torch.float16,
     "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
@@ -55,6 +56,7 @@ class _Unpickler(pickle.Unpickler):
         self._archive, self._folder, self._storages = archive, folder, {}
 
     def find_class(self, module: str, name: str) -> object:
+        module = "builtins" if module == "__builtin__" else module  # its name in pickles that Python 2 could read
         if module.split(".")[0] in HARMFUL or f"{module}.{name}" in HARMFUL:
             raise pickle.UnpicklingError(
                 f"it names {module}.{name}, which a checkpoint has no use for: do not trust it"

@@ -149,9 +149,9 @@ def test_a_model_without_its_run(data, model, tmp_path, capsys):
     alone = tmp_path / "backbone.pth"
     alone.write_bytes(model.read_bytes())
     words = ["--faces", 1, "--columns", 1, "--output", tmp_path / "sheet.png"]
-    with pytest.raises(ValueError, match="no config.json beside .*; add --network"):
+    with pytest.raises(ValueError, match="nothing says the channel order of model .*; add --channels rgb"):
         run(data, "--model", alone, *words)
-    run(data, "--model", alone, "--network", "tiny", "--embedding-size", 16, *words)
+    run(data, "--model", alone, "--channels", "rgb", *words)
     assert "threshold 0.2, the paper's" in capsys.readouterr().out
 
 
