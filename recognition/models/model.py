@@ -73,19 +73,23 @@ def open_model(
     backbone, facts, width = (_open_onnx if is_onnx else _open_state_dict)(path, facts)
     if facts.embedding_size not in (None, width):
         raise ValueError(f"model {path} makes features of {width} dimensions, not of {facts.embedding_size}")
-    if facts.channels is None:
-        raise ValueError(
-            f"nothing says the channel order of model {path}; add --channels rgb (InsightFace's models) or "
-            f"--channels bgr (AdaFace's)"
-        )
-    if facts.mean is None or facts.std is None:
-        raise ValueError(
-            f"nothing says how model {path} scales pixels; add --mean and --std (InsightFace's models: --mean 127.5 "
-            f"--std 127.5)"
-        )
+    _check_complete(path, facts)
     return Model(
         backbone.eval(), facts.channels, float(facts.mean), float(facts.std), width, facts.network, _digest(path)
     )
+
+
+def _check_complete(path: Path, facts: Facts) -> None:
+    flags = "--mean 127.5 --std 127.5 (InsightFace's)"
+    scale = facts.mean is not None and facts.std is not None
+    if facts.channels is None:
+        also = "" if scale else f", and its scale: {flags}"
+        raise ValueError(
+            f"nothing says the channel order of model {path}; add --channels rgb (InsightFace's models) or "
+            f"--channels bgr (AdaFace's){also}"
+        )
+    if not scale:
+        raise ValueError(f"nothing says how model {path} scales pixels, (value - mean) / std; add {flags}")
 
 
 def _open_onnx(path: Path, facts: Facts) -> tuple[nn.Module, Facts, int]:

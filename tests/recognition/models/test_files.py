@@ -84,6 +84,7 @@ def lightning(monkeypatch):
     return module
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("protocol", [2, 4])
 def test_a_checkpoint_of_lightning_without_lightning(tmp_path, lightning, protocol):
     slots = lightning.Slots()

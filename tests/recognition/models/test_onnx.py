@@ -78,9 +78,9 @@ class TestWithOnnxruntime:
     @pytest.mark.parametrize(
         ("metadata", "message"),
         [
-            ({}, "nothing says the channel order .* --channels rgb .* --channels bgr"),
-            ({"channels": "rgb"}, "nothing says how .* scales pixels; add --mean and --std"),
-            ({"channels": "rgb", "mean": "127.5"}, "add --mean and --std"),
+            ({}, "nothing says the channel order .* --channels rgb .* --channels bgr .*--mean 127.5 --std 127.5"),
+            ({"channels": "rgb"}, "nothing says how .* scales pixels.*; add --mean 127.5 --std 127.5"),
+            ({"channels": "rgb", "mean": "127.5"}, "add --mean 127.5 --std 127.5"),
             ({"channels": "RGB"}, "metadata of model .*channels='RGB': expected 'rgb' or 'bgr'"),
             ({"std": "wide"}, "metadata of model .*std='wide': expected a number"),
             ({"std": "0"}, "std=0.0: expected a number above 0"),
