@@ -31,6 +31,7 @@ from recognition.embedder import Embedder
 from recognition.guard import Guard
 from recognition.head import ClassShard
 from recognition.margins import make_margin
+from recognition.models import read_tensors, save_model
 from recognition.momentum import MomentumEncoder
 from recognition.objective import NotFiniteError, Objective
 from recognition.pools import make_pool
@@ -39,7 +40,7 @@ from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel
 from utils.cli import user_errors
-from utils.files import file_digest, replacing
+from utils.files import file_digest
 from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 
@@ -72,7 +73,7 @@ def main(words: list[str]) -> None:
     torch.backends.cudnn.benchmark = True
     backbone = get_backbone(cfg.network, cfg.embedding_size, dropout=cfg.dropout)
     if cfg.pretrained:
-        checkpoint.load_backbone(backbone, Path(cfg.pretrained))
+        checkpoint.load_module(backbone, read_tensors(Path(cfg.pretrained))[0], f"model {cfg.pretrained}")
     if cfg.sync_bn and world.size > 1:
         if cpu:
             raise ValueError("sync_bn=True on several CPU processes: PyTorch has it for GPUs only; use sync_bn=False")
@@ -319,8 +320,10 @@ class Run:
             self.cfg.keep_checkpoints,
         )
         if self.world.rank == 0:
-            with replacing(self.folder / "model.pt") as beside:
-                torch.save({name: tensor.cpu() for name, tensor in self.state.backbone.state_dict().items()}, beside)
+            norms = self.state.objective.quality
+            facts = {"network": self.cfg.network, "embedding_size": self.cfg.embedding_size}
+            facts |= {"norm_mean": float(norms.mean), "norm_std": float(norms.std)}
+            save_model(self.folder / "model.pt", self.state.backbone, **facts)
             self.folder.keep()
         log.resume()
 

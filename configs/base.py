@@ -29,7 +29,7 @@ config.network = "r50"  # r18 r34 r50 r100 r200 mbf small mini tiny ...: recogni
 config.embedding_size = 512
 config.dropout = 0.0
 config.sync_bn = False  # batch statistics over all ranks (InsightFace: per rank)
-config.pretrained = None  # a model.pt to start the backbone from
+config.pretrained = None  # a state dict to start the backbone from: model.pt, AdaFace's .ckpt ...; input is RGB
 
 # --- classifier
 config.margin_list = (1.0, 0.5, 0.0)  # loss="combined": cos(m1 theta + m2) - m3

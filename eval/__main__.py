@@ -7,20 +7,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
-from eval.cache import cached
-from eval.embed import FUSIONS, Embed
-from eval.features import Features, extract
-from eval.network import network_of
-from eval.protocol import Target
-from eval.results import Record, write_results
+from eval.bins import load_bin
+from eval.cache import embedded, read_features
+from eval.color import check_color, verdict
+from eval.compare import compare, comparison_table
+from eval.embed import FUSIONS
+from eval.outputs import write_outputs
+from eval.results import Record
 from eval.table import results_table
 from eval.targets import Opened, open_targets
-from recognition.backbones import get_backbone
+from eval.verification import BinImages
 from recognition.embedder import Embedder
+from recognition.models import Model, open_model
 from utils import parallel
-from utils.checkpoint import load_backbone
 from utils.cli import Parser, report, user_errors
 from utils.files import file_digest
 
@@ -28,51 +27,81 @@ from utils.files import file_digest
 def main(words: list[str]) -> None:
     """Open targets and model, run one target after the other, each written when it is done; one table at the end."""
     options = _options(words)
-    opened = open_targets(options.data, options.target)
+    if options.check_color:
+        return _check_color(options)
+    opened = open_targets(options.data, options.target, options.pairs)
     _say_what_is_missing(opened, options.data)
-    backbone = get_backbone(*network_of(options.model, options.network, options.embedding_size))
-    load_backbone(backbone, options.model)
-    embed = Embedder(backbone, parallel.choose_device(options.device), options.channels, batch_size=options.batch_size)
-    digest = file_digest(options.model)
-    results = {}
+    records = _with_features(opened, options) if options.features else _with_model(opened, options)
+    if records:
+        print(results_table({name: record.result for name, record in records.items()}))
+        for name, record in records.items():
+            for note in record.result.notes:
+                print(f"note: {name}: {note}")
+    if options.against and records:
+        rows, notes = compare(records, options.against)
+        print(f"against {options.against}\n{comparison_table(rows)}", *(f"note: {note}" for note in notes), sep="\n")
+    if records:
+        print(f"results  {options.output}, pictures and quality in {options.output.with_suffix('')}/")
+    if opened.wrong:
+        raise SystemExit(2)
+
+
+def _with_model(opened: Opened, options: argparse.Namespace) -> dict[str, Record]:
+    """Embed and score each target; what is wrong with one is said and does not keep the others from running."""
+    model = _open_model(options, options.channels)
+    embed = _embedder(model, options)
+    colour = {"channels": model.channels, "mean": model.mean, "std": model.std}
+    norms = None if model.norm_mean is None or model.norm_std is None else (model.norm_mean, model.norm_std)
+    print(f"model    {options.model}: {model.network}, {model.embedding_size}-d, {model.channels}, "
+          f"(value - {model.mean:g}) / {model.std:g}")  # fmt: skip
+    folder = None if options.no_cache else options.cache or options.output.with_name("features")
+    records = {}
     for name, target in opened.targets.items():
         try:
-            features, data_digest = _features(embed, target, digest, options)
+            key = {"digest": model.digest, **colour}
+            features, data_digest = embedded(embed, target, options.fusion, key, folder)
             result = target.score(features)
         except ValueError as error:
             opened.wrong[name] = " ".join(str(error).split())
             report(f"{name}: {opened.wrong[name]}")
             continue
-        record = Record(result, target.version, data_digest, {"fusion": options.fusion})
-        write_results(options.output, options.model, digest, {name: record})
-        results[name] = result
-    if results:
-        print(results_table(results))
-        print("\n".join(f"note: {name}: {note}" for name, result in results.items() for note in result.notes), end="")
-        print(f"results  {options.output}")
-    if opened.wrong:
-        raise SystemExit(2)
+        records[name] = Record(result, target.version, data_digest, {"fusion": options.fusion, **colour})
+        place = (options.output, str(options.model), model.digest, name)
+        write_outputs(*place, records[name], features, target.images, norms)
+    return records
 
 
-def _options(words: list[str]) -> argparse.Namespace:
-    parser = Parser("python -m eval", __doc__)
-    parser.add_argument("model", type=Path, help="model.pt of a run, or of arcface_torch")
-    parser.add_argument("--data", type=Path, required=True, help="folder of the targets")
-    parser.add_argument("--target", nargs="+", help="names: lfw means DATA/lfw.bin; default: all that is in DATA")
-    parser.add_argument("--network", help="network of the model; default: the config.json beside it")
-    parser.add_argument("--embedding-size", type=int, help="likewise")
-    parser.add_argument("--channels", choices=("rgb", "bgr"), default="rgb", help="order the model was trained with")
-    parser.add_argument("--fusion", choices=FUSIONS, default="sum", help="of an image and its mirror image")
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
-    parser.add_argument("--output", type=Path, help="default: results.json beside the model")
-    parser.add_argument("--cache", type=Path, help="folder of kept features; default: features beside the results")
-    parser.add_argument("--no-cache", action="store_true", help="keep no features")
-    options = parser.parse_args(words)
-    options.output = options.output or options.model.with_name("results.json")
-    if options.output.suffix != ".json":
-        raise ValueError(f"--output {options.output}: expected a file name that ends in .json; plots go beside it")
-    return options
+def _with_features(opened: Opened, options: argparse.Namespace) -> dict[str, Record]:
+    """Score features that were made elsewhere."""
+    if len(opened.targets) != 1:
+        raise ValueError(f"--features: they are of one target; name it: --target {next(iter(opened.targets))}")
+    ((name, target),) = opened.targets.items()
+    features = read_features(options.features, options.embedding_size, options.fusion != "none")
+    if len(features.h) != len(target.images):
+        raise ValueError(f"{options.features} has {len(features.h)} rows, but {name} has {len(target.images)} images")
+    record = Record(target.score(features), target.version, target.images.digest(), {"features": str(options.features)})
+    digest = file_digest(options.features)
+    write_outputs(options.output, str(options.features), digest, name, record, features, target.images, None)
+    return {name: record}
+
+
+def _check_color(options: argparse.Namespace) -> None:
+    """Say which channel order separates the pairs of a `.bin` better."""
+    name = (options.target or ["lfw"])[0].removesuffix(".bin")
+    path = options.data / f"{name}.bin"
+    pair_bin = load_bin(path)
+    model = _open_model(options, options.channels or "rgb")
+    result = check_color(BinImages(pair_bin), pair_bin.issame, lambda order: _embedder(model, options, order))
+    print(f"{path}: {verdict(result, options.channels)}")
+
+
+def _open_model(options: argparse.Namespace, channels: str | None) -> Model:
+    return open_model(options.model, options.network, options.embedding_size, channels, options.mean, options.std)
+
+
+def _embedder(model: Model, options: argparse.Namespace, channels: str | None = None) -> Embedder:
+    device = parallel.choose_device(options.device)
+    return Embedder(model.backbone, device, channels or model.channels, model.mean, model.std, options.batch_size)
 
 
 def _say_what_is_missing(opened: Opened, data: Path) -> None:
@@ -87,22 +116,36 @@ def _say_what_is_missing(opened: Opened, data: Path) -> None:
     raise ValueError(f"nothing to evaluate in {data}: {'; '.join(opened.skipped.values()) or 'no target is there'}")
 
 
-def _features(embed: Embed, target: Target, model_digest: str, options) -> tuple[Features, str]:
-    """Of the target's images, out of the cache where they are there; and the digest of the images."""
-    data_digest = target.images.digest()
-    key = {
-        "model": model_digest,
-        "data": data_digest,
-        "fusion": options.fusion,
-        "colour": [embed.channels, embed.mean, embed.std],
-    }
-    folder = None if options.no_cache else options.cache or options.output.with_name("features")
-
-    def make() -> Features:
-        with tqdm(total=len(target.images), desc=target.name, unit="image", dynamic_ncols=True, mininterval=1) as bar:
-            return extract(embed, target.images, options.fusion, bar.update)
-
-    return cached(folder, target.name, key, make)[0], data_digest
+def _options(words: list[str]) -> argparse.Namespace:
+    parser = Parser("python -m eval", __doc__)
+    add = parser.add_argument
+    add("model", type=Path, nargs="?", help="model.pt of a run, arcface_torch's, AdaFace's .ckpt, CVLface's, .onnx")
+    add("--data", type=Path, required=True, help="folder of the targets")
+    add("--target", nargs="+", help="lfw (DATA/lfw.bin) scface tinyface ijbb ijbc cross_resolution ...; default: all")
+    add("--features", type=Path, metavar="FILE.npy", help="(n, D), made elsewhere, in place of a model")
+    add("--network", help="network of the model; default: what the file says, or is")
+    add("--embedding-size", type=int, help="likewise")
+    add("--channels", choices=("rgb", "bgr"), help="order the model was trained with; default: what the file says")
+    add("--mean", type=float, help="pixels become (value - mean) / std; default: likewise")
+    add("--std", type=float, help="likewise")
+    add("--fusion", choices=FUSIONS, default="sum", help="of an image and its mirror image")
+    add("--pairs", type=int, help="that cross_resolution takes of its set, a multiple of 10; default: all")
+    add("--against", type=Path, metavar="RESULTS", help="another results.json: differences and p-values")
+    add("--check-color", action="store_true", help="which channel order separates the pairs of TARGET.bin better")
+    add("--batch-size", type=int, default=128)
+    add("--device", default="auto", help="auto, cuda or cpu")
+    add("--output", type=Path, help="default: results.json beside the model")
+    add("--cache", type=Path, help="folder of kept features; default: features beside the results")
+    add("--no-cache", action="store_true", help="keep no features")
+    options = parser.parse_args(words)
+    if (options.model is None) == (options.features is None):
+        raise ValueError("expected a model or --features FILE.npy, one of them; python -m eval --help shows how")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size {options.batch_size}: expected at least 1")
+    options.output = options.output or (options.model or options.features).with_name("results.json")
+    if options.output.suffix != ".json":
+        raise ValueError(f"--output {options.output}: expected a file name that ends in .json; pictures go beside it")
+    return options
 
 
 if __name__ == "__main__":

@@ -6,9 +6,58 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from eval.features import Features, checked
+from eval.embed import Embed
+from eval.features import Features, checked, extract
+from eval.protocol import Target
 from utils.files import replacing
+
+
+def embedded(
+    embed: Embed, target: Target, fusion: str, model: dict[str, object], folder: Path | None
+) -> tuple[Features, str]:
+    """Features of a target's images, with a progress bar, out of the cache where they are there.
+
+    Args:
+        model: what tells models apart, as the digest and the colour contract. JSON.
+        folder: the cache; None: none.
+
+    Returns:
+        the features, and the digest of the images.
+    """
+    data = target.images.digest()
+
+    def make() -> Features:
+        with tqdm(total=len(target.images), desc=target.name, unit="image", dynamic_ncols=True, mininterval=1) as bar:
+            return extract(embed, target.images, fusion, bar.update)
+
+    return cached(folder, target.name, {"model": model, "data": data, "fusion": fusion}, make)[0], data
+
+
+def read_features(path: Path, size: int | None = None, flip: bool = True) -> Features:
+    """Features made elsewhere: an array (n, D), or (n, 2 `size`) as InsightFace keeps image beside mirror image.
+
+    Args:
+        flip: add the halves; False: the first one alone.
+
+    Raises:
+        ValueError: no such array, NaN or infinity in it, no second half to leave out.
+        OSError: it cannot be read.
+    """
+    try:
+        h = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is no array of features: {error}") from None
+    if not isinstance(h, np.ndarray):
+        raise ValueError(f"{path} is an archive; expected one array (images, dimension)")
+    h = checked(h).h
+    halves = size is not None and h.shape[1] == 2 * size
+    if not flip and not halves:
+        raise ValueError(f"{path} has {h.shape[1]} columns: no mirror image's half to leave out")
+    if halves:
+        h = h[:, :size] + h[:, size:] if flip else np.ascontiguousarray(h[:, :size])
+    return checked(h)
 
 
 def cached(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from recognition.models import open_model
 from tests import faces
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,6 +71,9 @@ def test_twenty_steps_are_the_same_on_one_and_two_processes(data, tmp_path):
     model = torch.load(tmp_path / "1" / "model.pt", weights_only=True)
     other = torch.load(tmp_path / "2" / "model.pt", weights_only=True)
     torch.testing.assert_close(model, other, rtol=2e-3, atol=2e-4)
+    (tmp_path / "1" / "config.json").unlink()  # the model says itself what it is
+    opened = open_model(tmp_path / "1" / "model.pt")
+    assert (opened.network, opened.channels, opened.mean, opened.std) == ("tiny", "rgb", 127.5, 127.5)
 
 
 @pytest.mark.parametrize("resumed_on", [1, 2])

@@ -92,8 +92,12 @@ def read_tensors(file: Path) -> dict[str, torch.Tensor]:
         raise CheckpointError(f"checkpoint file {file} cannot be read: {error}") from None
 
 
-def load_module(module: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str) -> None:
+def load_module(module: torch.nn.Module, tensors: dict[str, torch.Tensor], source: str, assign: bool = False) -> None:
     """Load a state dict whose names and shapes must be the module's own.
+
+    Args:
+        source: how a message calls it.
+        assign: put the tensors themselves in place, instead of copying their values.
 
     Raises:
         CheckpointError: names the first differences: it is a checkpoint of another network.
@@ -111,22 +115,4 @@ def load_module(module: torch.nn.Module, tensors: dict[str, torch.Tensor], sourc
                 f"{source} is of another network: {name} has shape {tuple(tensors[name].shape)}, "
                 f"expected {tuple(tensor.shape)}"
             )
-    module.load_state_dict(tensors)
-
-
-def load_backbone(module: torch.nn.Module, path: Path) -> None:
-    """Load `model.pt` or `backbone.pth` (ours or arcface_torch's: a state dict, no code).
-
-    Raises:
-        CheckpointError: missing, not a state dict, or of another network.
-    """
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"model {path} does not exist") from None
-    except Exception as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"model {path} is not a PyTorch state dict: {first}") from None
-    if not isinstance(tensors, dict) or not all(isinstance(t, torch.Tensor) for t in tensors.values()):
-        raise CheckpointError(f"model {path}: expected a state dict of tensors (model.pt of a run)")
-    load_module(module, tensors, f"model {path}")
+    module.load_state_dict(tensors, assign=assign)

@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import nn
 
+from recognition.backbones.adaface_ir import AdaFaceIR
 from recognition.backbones.iresnet import IResNet
 from recognition.backbones.mobilefacenet import MobileFaceNet
 from recognition.backbones.tiny import Tiny
@@ -15,6 +16,10 @@ _NETWORKS = {
     "r50": partial(IResNet, (3, 4, 14, 3)),
     "r100": partial(IResNet, (3, 13, 30, 3)),
     "r200": partial(IResNet, (6, 26, 60, 6)),
+    "adaface_ir18": partial(AdaFaceIR, (2, 2, 2, 2)),
+    "adaface_ir34": partial(AdaFaceIR, (3, 4, 6, 3)),
+    "adaface_ir50": partial(AdaFaceIR, (3, 4, 14, 3)),
+    "adaface_ir101": partial(AdaFaceIR, (3, 13, 30, 3)),
     "mbf": partial(MobileFaceNet, (1, 4, 6, 2), 2),
     "mbf_large": partial(MobileFaceNet, (2, 8, 12, 4), 4),
     "small": partial(IResNet, (1, 1, 1, 1), widths=(32, 64, 128, 256), stem_stride=2, strides=(2, 2, 2, 1)),
@@ -24,9 +29,9 @@ _NETWORKS = {
 _ALIASES = {f"iresnet{depth}": f"r{depth}" for depth in (18, 34, 50, 100, 200)} | {"mobilefacenet": "mbf"}
 
 
-def names() -> list[str]:
-    """Every name that `get_backbone` takes."""
-    return [*_NETWORKS, *_ALIASES]
+def names(aliases: bool = True) -> list[str]:
+    """Every name that `get_backbone` takes, or one for each network."""
+    return [*_NETWORKS, *_ALIASES] if aliases else [*_NETWORKS]
 
 
 def get_backbone(name: str, embedding_size: int = 512, **kwargs: float) -> nn.Module:

@@ -51,7 +51,7 @@ def test_the_channel_order_matters(run, tmp_path):
         (["--target", "lfw"], "nothing to evaluate in .*: no lfw.bin in "),
         (["--target", "pairs", "--network", "r51"], "did you mean 'r50'"),
         (["--target", "pairs", "--network", "mbf"], "is of another network"),
-        (["--target", "pairs", "--embedding-size", "32"], "is of another network"),
+        (["--target", "pairs", "--embedding-size", "32"], "makes features of 16 dimensions, not of 32"),
         (["--target", "pairs", "--device", "cuda:7"], "expected 'auto', 'cpu' or 'cuda'"),
     ],
 )
@@ -61,9 +61,9 @@ def test_mistakes(run, words, message):
     assert not (run / "results.json").exists()
 
 
-def test_a_model_of_unknown_network_asks_for_it(run, tmp_path):
+def test_a_model_that_does_not_say_its_channel_order_asks_for_it(run, tmp_path):
     torch.save(get_backbone("tiny", 16).state_dict(), tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="no config.json beside .*; add --network"):
+    with pytest.raises(ValueError, match="nothing says the channel order of model .*; add --channels rgb"):
         main([str(tmp_path / "model.pt"), "--data", str(run), "--target", "pairs"])
 
 

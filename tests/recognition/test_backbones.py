@@ -42,8 +42,85 @@ def test_r18_has_arcface_torchs_names_and_shapes():
     assert {name: tuple(value.shape) for name, value in state.items()} == arcface_r18_shapes()
 
 
+def adaface_shapes(units: tuple[int, ...]) -> dict[str, tuple]:
+    """Names and shapes of AdaFace's IR networks, written down from its net.py, not from our module."""
+    shapes = {"input_layer.0.weight": (64, 3, 3, 3), "input_layer.2.weight": (64,), "output_layer.3.bias": (512,)}
+    shapes |= {"output_layer.3.weight": (512, 512 * 7 * 7)}
+
+    def bn(name, width, affine=True):
+        for key in ("weight", "bias") * affine + ("running_mean", "running_var"):
+            shapes[f"{name}.{key}"] = (width,)
+        shapes[f"{name}.num_batches_tracked"] = ()
+
+    bn("input_layer.1", 64)
+    bn("output_layer.0", 512)
+    bn("output_layer.4", 512, affine=False)
+    widths = [(64, 64)] * units[0] + [(64, 128)] + [(128, 128)] * (units[1] - 1)
+    widths += [(128, 256)] + [(256, 256)] * (units[2] - 1) + [(256, 512)] + [(512, 512)] * (units[3] - 1)
+    for block, (inputs, width) in enumerate(widths):
+        name = f"body.{block}.res_layer"
+        bn(f"{name}.0", inputs)
+        shapes[f"{name}.1.weight"] = (width, inputs, 3, 3)
+        bn(f"{name}.2", width)
+        shapes[f"{name}.3.weight"] = (width,)
+        shapes[f"{name}.4.weight"] = (width, width, 3, 3)
+        bn(f"{name}.5", width)
+        if inputs != width:  # else MaxPool2d(1, stride), which has none
+            shapes[f"body.{block}.shortcut_layer.0.weight"] = (width, inputs, 1, 1)
+            bn(f"body.{block}.shortcut_layer.1", width)
+    return shapes
+
+
 @pytest.mark.parametrize(
-    ("name", "millions"), [("r18", 24.03), ("r34", 34.14), ("r50", 43.59), ("r100", 65.16), ("mbf", 2.06)]
+    ("name", "units"),
+    [
+        ("adaface_ir18", (2, 2, 2, 2)),
+        ("adaface_ir34", (3, 4, 6, 3)),
+        ("adaface_ir50", (3, 4, 14, 3)),
+        ("adaface_ir101", (3, 13, 30, 3)),
+    ],
+)
+def test_adaface_ir_has_adafaces_names_and_shapes(name, units):
+    with torch.device("meta"):
+        state = get_backbone(name).state_dict()
+    assert {name: tuple(value.shape) for name, value in state.items()} == adaface_shapes(units)
+
+
+def test_an_adaface_block_halves_the_side_once_and_its_shortcut_takes_every_second_pixel():
+    network = get_backbone("adaface_ir18").eval()
+    x = torch.randn(1, 64, 8, 8)
+    first, second = network.body[0], network.body[1]
+    with torch.inference_mode():
+        assert torch.equal(first.shortcut_layer(x), x[:, :, ::2, ::2])
+        assert first(x).shape == (1, 64, 4, 4) and second(x).shape == x.shape
+        torch.testing.assert_close(first(x) - first.res_layer(x), x[:, :, ::2, ::2])
+        h = network.input_layer(torch.randn(2, 3, 112, 112))
+        assert [h.shape[2], *((h := block(h)).shape[2] for block in network.body)] == [
+            112,
+            56,
+            56,
+            28,
+            28,
+            14,
+            14,
+            7,
+            7,
+        ]
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("adaface_ir18", 24.02),
+        ("adaface_ir34", 34.13),
+        ("adaface_ir50", 43.59),
+        ("adaface_ir101", 65.15),
+        ("r18", 24.03),
+        ("r34", 34.14),
+        ("r50", 43.59),
+        ("r100", 65.16),
+        ("mbf", 2.06),
+    ],
 )
 def test_parameter_counts(name, millions):
     with torch.device("meta"):

@@ -149,9 +149,9 @@ def test_a_model_without_its_run(data, model, tmp_path, capsys):
     alone = tmp_path / "backbone.pth"
     alone.write_bytes(model.read_bytes())
     words = ["--faces", 1, "--columns", 1, "--output", tmp_path / "sheet.png"]
-    with pytest.raises(ValueError, match="no config.json beside .*; add --network"):
+    with pytest.raises(ValueError, match="nothing says the channel order of model .*; add --channels rgb"):
         run(data, "--model", alone, *words)
-    run(data, "--model", alone, "--network", "tiny", "--embedding-size", 16, *words)
+    run(data, "--model", alone, "--channels", "rgb", *words)
     assert "threshold 0.2, the paper's" in capsys.readouterr().out
 
 
@@ -191,6 +191,6 @@ def test_a_name_or_data_that_is_not_there(tmp_path):
 def test_a_model_that_diverged(data, model, tmp_path):
     tensors = {name: tensor * float("nan") for name, tensor in torch.load(model).items()}
     torch.save(tensors, tmp_path / "model.pt")
-    words = ["--model", tmp_path / "model.pt", "--network", "tiny", "--embedding-size", 16]
+    words = ["--model", tmp_path / "model.pt", "--network", "tiny", "--embedding-size", 16, "--channels", "rgb"]
     with pytest.raises(ValueError, match="not finite"):
         run(data, *words, "--output", tmp_path / "sheet.png")

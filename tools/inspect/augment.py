@@ -19,16 +19,14 @@ from prettytable import PrettyTable
 from tqdm import tqdm
 
 from eval.embed import Embed
-from eval.network import network_of, run_config
-from recognition.backbones import get_backbone
 from recognition.data.augment import PRESETS, Augment
 from recognition.data.loader import ViewBatches
 from recognition.data.sources import open_source
 from recognition.embedder import Embedder
+from recognition.models import open_model, run_config
 from recognition.quality import NormStatistics, partition
 from tools.inspect import sheet
 from utils import parallel
-from utils.checkpoint import load_backbone
 from utils.cli import Parser
 
 THRESHOLD = 0.2  # b of the paper's recipe
@@ -85,9 +83,11 @@ def _options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of the faces and views; default: that of the model's run, else 0")
     parser.add_argument("--threshold", type=float, help=f"b in [0, 1]; default: that of the run, else {THRESHOLD}")
     parser.add_argument("--statistics", type=int, default=256, help="images that Eq. 1 averages over; default: 256")
-    parser.add_argument("--network", help="network of the model; default: the config.json beside it")
+    parser.add_argument("--network", help="network of the model; default: what the file says, or is")
     parser.add_argument("--embedding-size", type=int, help="likewise")
-    parser.add_argument("--channels", choices=("rgb", "bgr"), default="rgb", help="order the model was trained with")
+    parser.add_argument(
+        "--channels", choices=("rgb", "bgr"), help="order the model was trained with; default: likewise"
+    )
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--output", type=Path, default=Path("augment.png"), help="default: augment.png")
     options = parser.parse_args(words)
@@ -139,9 +139,8 @@ def _sheet_views(batches: ViewBatches, chosen: np.ndarray, columns: int) -> torc
 def _embed(options: argparse.Namespace, source) -> Embed:
     if source.side != 112:
         raise ValueError(f"{options.data} has faces of {source.side} pixels; the networks take 112")
-    backbone = get_backbone(*network_of(options.model, options.network, options.embedding_size))
-    load_backbone(backbone, options.model)
-    return Embedder(backbone, parallel.choose_device(options.device), options.channels)
+    model = open_model(options.model, options.network, options.embedding_size, options.channels)
+    return Embedder(model.backbone, parallel.choose_device(options.device), model.channels, model.mean, model.std)
 
 
 def _threshold(options: argparse.Namespace, config: dict) -> float:

@@ -1,0 +1,109 @@
+"""Which channel order a model takes: the one in which it separates the pairs of a verification set better.
+
+A model that gets its channels in the wrong order still works, a little worse, and no error says so. Both orders see the
+same images and folds, so their difference is judged fold by fold: what all folds share falls out.
+
+Shapes: n pairs, D dimension, F folds.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from eval.embed import Embed
+from eval.features import Images
+from eval.metrics import fold_accuracies
+
+ORDERS = ("rgb", "bgr")
+CHUNK = 256  # images read at a time: 10 MB
+SURE = 2  # standard errors: about 95 % of a normal distribution lie within
+LEAST = 1e-9  # of a deviation of distances, far below float32's rounding: a perfect set has a finite separation
+
+
+def check_color(images: Images, issame: np.ndarray, embed_of: Callable[[str], Embed], folds: int = 10) -> dict:
+    """Evaluate a set in both channel orders, without mirrored images.
+
+    Args:
+        images: 2n faces, pair i being images 2i and 2i + 1; `read(start, end)` gives (end - start, 112, 112, 3) uint8
+            RGB.
+        issame: (n,) bool, true where a pair shows one person.
+        embed_of: "rgb" or "bgr" -> embed, which takes (m, 112, 112, 3) uint8 RGB and turns the channels itself.
+        folds: F, contiguous as in `fold_accuracies`.
+
+    Returns:
+        `rgb` and `bgr`: `accuracy` (folds' mean, a fraction) and `separation` (d') of each; `difference`, rgb minus
+        bgr, and `standard_error` of both numbers; `better`: "rgb" or "bgr" where the accuracies, or else the
+        separations, differ by more than twice their standard error, otherwise "neither".
+
+    Raises:
+        ValueError: not two images for each flag, fewer pairs than folds, matched or mismatched pairs only, features
+            that are not finite.
+    """
+    issame = np.asarray(issame)
+    if len(images) != 2 * len(issame) or not 0 < issame.sum() < len(issame):
+        raise ValueError(
+            f"{len(images)} images for {len(issame)} pairs, {int(issame.sum())} of them matched: expected two images "
+            f"for each pair, and matched and mismatched pairs"
+        )
+    dist = _distances(images, {channels: embed_of(channels) for channels in ORDERS})
+    accuracy = {channels: fold_accuracies(dist[channels], issame, folds)[0] for channels in ORDERS}
+    by_fold = accuracy["rgb"] - accuracy["bgr"]
+    parts = np.array_split(np.arange(len(issame)), folds)
+    # a fold of matched pairs only has no separation, all the others together have one: the jackknife's error
+    without = np.array([_separations(dist, np.delete(np.arange(len(issame)), part), issame) for part in parts])
+    whole = _separations(dist, np.arange(len(issame)), issame)
+    result: dict = {
+        channels: {"accuracy": float(accuracy[channels].mean()), "separation": float(d_prime)}
+        for channels, d_prime in zip(ORDERS, whole, strict=True)
+    }
+    result["difference"] = {"accuracy": float(by_fold.mean()), "separation": float(whole[0] - whole[1])}
+    result["standard_error"] = {
+        "accuracy": float(by_fold.std(ddof=1) / np.sqrt(folds)),
+        "separation": float((without[:, 0] - without[:, 1]).std() * np.sqrt(folds - 1)),
+    }
+    result["better"] = _better(result["difference"], result["standard_error"])
+    return result
+
+
+def separation(dist: np.ndarray, issame: np.ndarray) -> float:
+    """d' of distances (n,): between the two means, in deviations: |mean_same - mean_different| / sqrt(mean variance).
+
+    A constant embedding has 0.
+    """
+    same, different = dist[issame], dist[~issame]
+    within = np.sqrt((same.var() + different.var()) / 2)
+    return float(abs(same.mean() - different.mean()) / max(within, LEAST))
+
+
+def verdict(result: dict, used: str) -> str:
+    """One line for the user, who evaluates in the order `used`."""
+    shown = [f"{name} {result[name]['accuracy']:.2%} (d' {result[name]['separation']:.3f})" for name in ORDERS]
+    difference, error = result["difference"]["accuracy"], result["standard_error"]["accuracy"]
+    numbers = f"channels: {', '.join(shown)}, difference {difference:+.2%} with a standard error of {error:.2%}"
+    better = result["better"]
+    if better == "neither":
+        return f"{numbers}: the set does not tell the orders apart"
+    advice = "as used" if better == used else f"but {used} is used; --channels {better} changes that"
+    return f"{numbers}: {better} separates better, {advice}"
+
+
+def _distances(images: Images, embeds: dict[str, Embed]) -> dict[str, np.ndarray]:
+    """(n,) float64 squared distances in each order; an image is read once."""
+    dist: dict[str, list[np.ndarray]] = {channels: [] for channels in embeds}
+    for start in range(0, len(images), CHUNK):
+        pixels = images.read(start, min(start + CHUNK, len(images)))
+        for channels, embed in embeds.items():
+            u = np.asarray(embed(pixels)[0], dtype=np.float64)
+            dist[channels].append(np.square(u[0::2] - u[1::2]).sum(axis=1))
+    return {channels: np.concatenate(parts) for channels, parts in dist.items()}
+
+
+def _separations(dist: dict[str, np.ndarray], rows: np.ndarray, issame: np.ndarray) -> list[float]:
+    return [separation(dist[channels][rows], issame[rows]) for channels in ORDERS]
+
+
+def _better(difference: dict[str, float], error: dict[str, float]) -> str:
+    for name in ("accuracy", "separation"):
+        if abs(difference[name]) > SURE * error[name]:
+            return "rgb" if difference[name] > 0 else "bgr"
+    return "neither"

@@ -1,0 +1,90 @@
+"""State dicts on disk: ours with what they are, and those of arcface_torch, AdaFace and CVLface."""
+
+import pickle
+import warnings
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from recognition.models import inert
+from recognition.models.facts import MEAN, STD, Facts, checked
+from utils.files import replacing
+
+KEY = "qgface"  # of the facts in a state dict's `_metadata`
+WITHIN = ("state_dict", "state_dict_backbone")  # Lightning's, and the whole checkpoint of arcface_torch
+PREFIXES = ("module.", "model.", "net.")  # of DDP, of Lightning as AdaFace uses it, of CVLface; in this order
+
+
+def save_model(
+    path: Path,
+    backbone: nn.Module,
+    network: str,
+    embedding_size: int,
+    norm_mean: float | None = None,
+    norm_std: float | None = None,
+) -> None:
+    """Write a backbone that our training made: its state dict, which says itself what it is.
+
+    PyTorch keeps a state dict's `_metadata` when it saves and loads it (also with weights_only=True), and
+    `load_state_dict` passes over keys there that it does not know: arcface_torch loads the file as its own.
+    """
+    state = backbone.state_dict()
+    metadata = OrderedDict(state._metadata)
+    ours = Facts(network, embedding_size, "rgb", MEAN, STD, norm_mean, norm_std)._asdict()
+    metadata[""] = {**metadata.get("", {}), KEY: ours}
+    tensors = OrderedDict((name, tensor.cpu()) for name, tensor in state.items())
+    tensors._metadata = metadata
+    with replacing(path) as beside:
+        torch.save(tensors, beside)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Facts]:
+    """The backbone's tensors by their plain names, on the CPU, and what the file says of itself.
+
+    Nothing in the file runs. What lies beside the backbone (a classifier, an optimizer) is left out.
+
+    Raises:
+        ValueError: missing, damaged, not a state dict, or a file that wants to run something.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"model {path} does not exist")
+    state = _load(path)
+    for key in WITHIN:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not any(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"model {path}: expected a state dict of tensors (model.pt of a run)")
+    facts = checked(_metadata(state), f"model {path}")
+    for prefix in PREFIXES:
+        inside = {key.removeprefix(prefix): value for key, value in state.items() if str(key).startswith(prefix)}
+        state = inside or state
+    for key, value in state.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+            raise ValueError(f"model {path}: {key!r} is {type(value).__name__}, expected a state dict of tensors only")
+    return dict(state), facts
+
+
+def _metadata(state: dict) -> dict:
+    metadata = getattr(state, "_metadata", None)
+    root = metadata.get("") if isinstance(metadata, dict) else None
+    ours = root.get(KEY) if isinstance(root, dict) else None
+    return ours if isinstance(ours, dict) else {}
+
+
+def _load(path: Path) -> object:
+    try:
+        try:
+            with warnings.catch_warnings():  # what is wrong comes as an exception
+                warnings.simplefilter("ignore")
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            if not zipfile.is_zipfile(path):
+                raise
+            return inert.load(path)
+    except Exception as error:  # a damaged pickle may raise anything
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"model {path} is not a PyTorch state dict: {first}") from None
