@@ -53,9 +53,7 @@ def list_path(folder: Path, target: str, name: str) -> Path:
         other = TARGETS[1 - TARGETS.index(target)]
         if path.with_name(f"{other.lower()}_{name}").is_file():
             raise MetaError(path, None, f"is not there, but {other}'s list is; was --target {other} meant?")
-        raise MetaError(
-            path, None, f"is not there; expected InsightFace's layout, {target}/meta and {target}/loose_crop"
-        )
+        raise MetaError(path, None, "is not there; expected InsightFace's folder, with meta/ and loose_crop/")
     return path
 
 
@@ -135,7 +133,7 @@ def read_pairs(folder: Path, target: str, templates: np.ndarray) -> Pairs:
 
 
 def rows(templates: np.ndarray) -> np.ndarray:
-    """Row of each template number in the rising `templates`, -1 where there is none; one entry more than the largest."""
+    """Row of each template number in the rising `templates`, -1 where there is none, as for the last entry."""
     row_of = np.full(int(templates[-1]) + 2, -1, np.int32)
     row_of[templates] = np.arange(len(templates), dtype=np.int32)
     return row_of

@@ -81,7 +81,7 @@ def _sums(image: np.ndarray, weight: np.ndarray, start: np.ndarray, h: np.ndarra
 
 def _check(h: np.ndarray, template: np.ndarray, pooled: np.ndarray) -> None:
     """A feature that is no number leaves one in its template; only those are searched."""
-    bad = ~np.isfinite(pooled.sum(axis=1))
+    bad = ~np.isfinite(pooled).all(axis=1)
     if bad.any():
         images = np.flatnonzero(bad[template])
         wrong = images[~np.isfinite(h[images]).all(axis=1)]

@@ -46,19 +46,15 @@ def read_search(folder: Path, target: str, templates: np.ndarray) -> Search | No
         return None
     for path in paths:
         if not path.is_file():
-            raise MetaError(
-                path, None, "is not there, but other lists of 1:N are; 1:N needs two galleries and the probes"
-            )
+            raise MetaError(path, None, "is not there, but other lists of 1:N are")
     row_of = rows(templates)
     first, second, probes = (_read(path, row_of) for path in paths)
     enrolled: dict[int, tuple[Path, int]] = {}
     for path, gallery in zip(paths, (first, second)):  # noqa: B905 the third are the probes
         for subject, line in gallery.values():
             if subject in enrolled:
-                before = "{}:{}".format(*enrolled[subject])
-                raise MetaError(
-                    path, line, f"subject {subject} has a second gallery template; the first is in {before}"
-                )
+                there = "{}:{}".format(*enrolled[subject])
+                raise MetaError(path, line, f"subject {subject} has a second gallery template; one is in {there}")
             enrolled[subject] = path, line
     for subject, line in probes.values():
         if subject not in enrolled:
@@ -79,16 +75,13 @@ def _read(path: Path, row_of: np.ndarray) -> dict[int, tuple[int, int]]:
     with open(path, newline="", encoding="utf-8", errors="replace") as file:
         for line, fields in enumerate(csv.reader(file), 1):
             numbers = [_whole(field) for field in fields[:2]]
-            if line == 1:
-                if len(fields) < 2 or None not in numbers:
-                    raise MetaError(
-                        path, 1, f"{ascii(','.join(fields)[:60])}: expected a header, TEMPLATE_ID,SUBJECT_ID,..."
-                    )
-                continue
-            if len(fields) < 2 or None in numbers:
-                raise MetaError(
-                    path, line, f"{ascii(','.join(fields)[:60])}: expected template and subject, whole numbers"
+            if len(numbers) < 2 or (None in numbers) != (line == 1):
+                expected = (
+                    "a header, TEMPLATE_ID,SUBJECT_ID,..." if line == 1 else "template and subject, whole numbers"
                 )
+                raise MetaError(path, line, f"{ascii(','.join(fields)[:60])}: expected {expected}")
+            if line == 1:
+                continue
             template, subject = numbers
             row = int(row_of[min(template, len(row_of) - 1)])
             if row < 0:
