@@ -23,7 +23,7 @@ def pool(
     """Unit features of templates.
 
     Args:
-        h: (n, D) float32, not normalised.
+        h: (n, D) float32, finite, not normalised.
         score: (n,) float32 detector scores.
         template: (n,) rows 0 ... T - 1, each at least once.
         media: (n,) numbers; images of one template and media are frames of one video.
@@ -34,7 +34,7 @@ def pool(
         (T, D) float64 of unit length; a template whose sum is zero stays zero.
 
     Raises:
-        ValueError: another shape, or features that are not finite (how many, and the first).
+        ValueError: another shape, or sums that are not finite.
     """
     if h.ndim != 2 or len(h) != len(template):
         raise ValueError(f"features of shape {h.shape} for {len(template)} images: expected ({len(template)}, D)")
@@ -51,7 +51,8 @@ def pool(
         of_media /= np.diff(frames[part[0] : part[-1] + 1]).astype(np.float32)[:, None]
         ones = np.ones(len(of_media), np.float32)
         pooled[first : first + TEMPLATES] = _sums(np.arange(len(ones)), ones, part - part[0], of_media)
-    _check(h, template, pooled)
+    if not np.isfinite(pooled).all():
+        raise ValueError("features or detector scores that are not finite, or so large that their sums are not")
     norm = np.sqrt(np.einsum("td,td->t", pooled, pooled))
     norm[norm == 0] = 1
     pooled /= norm[:, None]
@@ -77,16 +78,3 @@ def _sums(image: np.ndarray, weight: np.ndarray, start: np.ndarray, h: np.ndarra
     """Row i: the weighted sum of `h[image[start[i] : start[i + 1]]]`, added one after the other."""
     column = image[start[0] : start[-1]]
     return csr_matrix((weight[column], column, start - start[0]), shape=(len(start) - 1, len(h))) @ h
-
-
-def _check(h: np.ndarray, template: np.ndarray, pooled: np.ndarray) -> None:
-    """A feature that is no number leaves one in its template; only those are searched."""
-    bad = ~np.isfinite(pooled).all(axis=1)
-    if bad.any():
-        images = np.flatnonzero(bad[template])
-        wrong = images[~np.isfinite(h[images]).all(axis=1)]
-        if not len(wrong):
-            raise ValueError(f"features or detector scores so large that {bad.sum()} templates overflow float32")
-        raise ValueError(
-            f"{len(wrong)} of {len(h)} image features are not finite numbers, the first is that of image {wrong[0]}"
-        )

@@ -28,13 +28,12 @@ def pair_scores(u: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndar
     Returns:
         (p,) float64.
     """
-    same = _representatives(u)
-    if same is not None:
-        first, second = same[first], same[second]
+    same = representatives(u)
+    first, second = same[first], same[second]
     columns, column_of = _used(second, len(u))
     right = u[columns].T
     scores = np.empty(len(first))
-    for rows, pairs, row in _blocks(first, len(u)):
+    for rows, pairs, row in blocks(first, len(u)):
         if len(row) * SPARSE < len(rows) * len(columns):
             scores[pairs] = _gathered(u, first[pairs], second[pairs])
         else:
@@ -44,13 +43,12 @@ def pair_scores(u: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndar
     return scores
 
 
-def _representatives(u: np.ndarray) -> np.ndarray | None:
-    """(T,) the first row that equals each one; None where no two are equal."""
+def representatives(u: np.ndarray) -> np.ndarray:
+    """(T,) the first row that equals each one to the last bit: a product may round equal rows in different ways."""
     if len(np.unique(u[:, 0])) == len(u):
-        return None
+        return np.arange(len(u), dtype=np.int32)
     seen: dict[bytes, int] = {}
-    same = np.array([seen.setdefault(row.tobytes(), index) for index, row in enumerate(u + 0.0)])  # -0 + 0 is 0
-    return None if len(seen) == len(u) else same
+    return np.array([seen.setdefault(row.tobytes(), index) for index, row in enumerate(u + 0.0)], np.int32)  # -0 is 0
 
 
 def _used(index: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +58,7 @@ def _used(index: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(used), np.cumsum(used) - 1
 
 
-def _blocks(first: np.ndarray, n: int) -> Iterator[tuple[np.ndarray, np.ndarray | slice, np.ndarray]]:
+def blocks(first: np.ndarray, n: int) -> Iterator[tuple[np.ndarray, np.ndarray | slice, np.ndarray]]:
     """Blocks of the rows that occur, the pairs whose first template is among them, and which of the rows that is."""
     rows, row_of = _used(first, n)
     order = None
