@@ -15,10 +15,10 @@ import torch
 from easydict import EasyDict
 from torch import nn
 
-from eval.bins import PairBin, load_bin
-from eval.embed import Embedder
-from eval.table import results_table, write_results
-from eval.verification import check_bin, find_bins, verify
+from eval.protocol import Result, Target, evaluate
+from eval.results import Record, write_results
+from eval.table import results_table
+from eval.targets import open_targets
 from recognition import scaling, schedule
 from recognition.backbones import get_backbone
 from recognition.data.augment import Augment
@@ -27,6 +27,7 @@ from recognition.data.loader import Loader, ViewBatches, normalise
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.data.sources import open_source
 from recognition.data.synthetic import write_demo
+from recognition.embedder import Embedder
 from recognition.guard import Guard
 from recognition.head import ClassShard
 from recognition.margins import make_margin
@@ -38,7 +39,7 @@ from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel
 from utils.cli import user_errors
-from utils.files import replacing
+from utils.files import file_digest, replacing
 from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 
@@ -57,7 +58,7 @@ def main(words: list[str]) -> None:
     cpu = world.device.type == "cpu"
 
     # ----- data
-    source, bins = open_data(cfg, world)
+    source, targets = open_data(cfg, world)
     pairs = cfg.total_batch_size or cfg.batch_size * world.size  # P: images of a global batch
     shards = getattr(source, "shard_sizes", None)
     sampler = GlobalBatchSampler(len(source), pairs, cfg.seed, world.rank, world.size, shards, cfg.shuffle_shards)
@@ -92,7 +93,7 @@ def main(words: list[str]) -> None:
     start_step = run.resume() if cfg.resume else run.begin()
     network = parallel.data_parallel(backbone, world.device)
     log = RunLog(run.folder.path, last_step, start_step, enabled=world.rank == 0)
-    log.say(describe(cfg, source, bins, world, pairs, steps_per_epoch, last_step))
+    log.say(describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step))
 
     # ----- loop
     stream, means, damaged = iter(()), Means(), []
@@ -154,20 +155,20 @@ def main(words: list[str]) -> None:
             damaged.clear()
             run.save(step, log)
         if step < last_step and (step % cfg.verbose == 0 if cfg.verbose else end_of_epoch):
-            run.evaluate(bins, step, log)
+            run.evaluate(targets, step, log)
 
     # ----- results
-    results = run.evaluate(bins, last_step, log)
+    results = run.evaluate(targets, last_step, log)
     log.close()
     if world.rank == 0:
         if results:
-            write_results(run.folder / "results.json", run.folder / "model.pt", results)
+            run.write(results, targets)
         print(farewell(run.folder.path, results, cfg))
     parallel.barrier()
     parallel.shutdown()
 
 
-def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, PairBin]]:
+def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, Target]]:
     """The training faces and the verification sets that are there; what the config says of the data must be true."""
     places = cfg.rec if isinstance(cfg.rec, list) else [cfg.rec]
     if cfg.rec == "synthetic":
@@ -191,14 +192,14 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, P
         )
     folder = Path(cfg.val_dir or places[0])
     folder = folder.parent if folder.is_file() else folder
-    found, missing = find_bins(folder, cfg.val_targets)
-    if missing and parallel.rank() == 0:
-        print(
-            f"note: no {', '.join(missing)} in {folder}: not evaluated (val_dir=FOLDER says where the .bin files are)"
-        )
-    bins = {name: check_bin(load_bin(path)) for name, path in found.items()}
-    parallel.must_agree("val_dir", {"pairs": {name: len(pairs.issame) for name, pairs in bins.items()}})
-    return source, bins
+    opened = open_targets(folder, cfg.val_targets)
+    for name, why in opened.wrong.items():
+        raise ValueError(f"val_targets: {name}: {why}")
+    if opened.skipped and parallel.rank() == 0:
+        names = ", ".join(opened.skipped)
+        print(f"note: no {names} in {folder}: not evaluated (val_dir=FOLDER says where the targets are)")
+    parallel.must_agree("val_dir", {name: len(target.images) for name, target in opened.targets.items()})
+    return source, opened.targets
 
 
 def make_loader(cfg: EasyDict, source, sampler: GlobalBatchSampler, world: parallel.World) -> Loader | DaliLoader:
@@ -323,26 +324,36 @@ class Run:
             self.folder.keep()
         log.resume()
 
-    def evaluate(self, bins: dict[str, PairBin], step: int, log: RunLog) -> dict[str, dict[str, float]]:
-        """Every verification set, its images shared out over the ranks; a table on screen, scalars for TensorBoard."""
+    def evaluate(self, targets: dict[str, Target], step: int, log: RunLog) -> dict[str, Result]:
+        """Every target, its images shared out over the ranks; a table on screen, scalars for TensorBoard."""
         log.pause()
         parallel.share_buffers(self.state.backbone)
         embed = Embedder(self.state.backbone, self.world.device)
-        results = {name: verify(embed, pairs) for name, pairs in bins.items()}
+        results = {name: evaluate(embed, target) for name, target in targets.items()}
         if results:
             log.say(f"step {step}\n{results_table(results)}")
-            log.scalars(step, {f"val/{n}/{metric}": v for n, r in results.items() for metric, v in r.items()})
+            values = {f"val/{name}/{metric}": v for name, r in results.items() for metric, v in r.metrics.items()}
+            log.scalars(step, values)
         log.resume()
         return results
 
+    def write(self, results: dict[str, Result], targets: dict[str, Target]) -> None:
+        """results.json of the model that was written last."""
+        model = self.folder / "model.pt"
+        records = {
+            name: Record(result, targets[name].version, targets[name].images.digest(), {"fusion": "sum"})
+            for name, result in results.items()
+        }
+        write_results(self.folder / "results.json", model, file_digest(model), records)
 
-def describe(cfg, source, bins, world, pairs, steps_per_epoch, last_step) -> str:
+
+def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step) -> str:
     """What is about to run, in three lines."""
     method = f"loss {cfg.loss}, threshold {cfg.quality_threshold}, pool {cfg.pool}, views {' + '.join(cfg.views)}"
     precision = f"autocast {cfg.amp_dtype}" if cfg.fp16 and world.device.type == "cuda" else "float32"
     return (
         f"data    {source.name}: {len(source)} images of {source.num_classes} identities; "
-        f"evaluation {', '.join(bins) or 'none'}\n"
+        f"evaluation {', '.join(targets) or 'none'}\n"
         f"model   {cfg.network}, {cfg.embedding_size}-d; {method}\n"
         f"run     {last_step} steps of {pairs} images, {steps_per_epoch} an epoch, on "
         f"{world.size} x {world.device.type}, {precision}"

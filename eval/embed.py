@@ -1,92 +1,53 @@
-"""From images to features: the one callable `embed(images) -> (u, z)` that every protocol takes.
+"""What goes into the one callable that every protocol takes, `embed(images) -> (u, z)`, and what is made of it.
 
 Shapes: n images, S side in pixels, D dimension. `h` feature, `z = |h|` its norm, `u = h / z`.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import cv2
 import numpy as np
 import torch
-from torch import nn
+from torch.nn.functional import normalize
 
+# (n, S, S, 3) uint8 RGB -> u (n, D) and z (n,), float32 on the CPU
 Embed = Callable[[np.ndarray | torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+FUSIONS = ("sum", "norm", "average", "none")
 
 
-class Embedder:
-    """A backbone as `embed(images) -> (u, z)`.
+def fused(embed: Embed, images: np.ndarray | torch.Tensor, fusion: str = "sum") -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of images and their mirror images made one.
+
+    `u` and `z` of the image, `u'` and `z'` of its mirror image:
+
+    - "sum": u z + u' z', the sum of the raw features. InsightFace's flip test, AdaFace's `pre_norm_vector_add`.
+    - "norm": the same brought to length 1, AdaFace's `norm_weighted_avg`. It differs from "sum" where features are
+      pooled (IJB), as no image weighs more than another.
+    - "average": u + u', AdaFace's `average`.
+    - "none": u z of the image alone.
 
     Args:
-        backbone: (n, 3, S, S) float32 -> h (n, D). It is moved to `device` and otherwise left as it was: modules
-            that were training train again after each call.
-        channels: the order the backbone was trained on; images come in as RGB.
-        mean, std: pixels become (value - mean) / std.
-        batch_size: images per forward pass.
-        amp_dtype: autocast to `torch.float16` or `torch.bfloat16`; None: float32.
-
-    Raises:
-        ValueError: `channels` is neither "rgb" nor "bgr".
-    """
-
-    def __init__(
-        self,
-        backbone: nn.Module,
-        device: torch.device | str,
-        channels: str = "rgb",
-        mean: float = 127.5,
-        std: float = 127.5,
-        batch_size: int = 128,
-        amp_dtype: torch.dtype | None = None,
-    ):
-        if channels not in ("rgb", "bgr"):
-            raise ValueError(f"channels={channels!r}: expected 'rgb' or 'bgr'")
-        self.device = torch.device(device)
-        self.backbone = backbone.to(self.device)
-        self.channels, self.mean, self.std = channels, mean, std
-        self.batch_size, self.amp_dtype = batch_size, amp_dtype
-
-    def __call__(self, images: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(n, S, S, 3) uint8 RGB, n >= 1 -> u (n, D) and z (n,), float32 on the CPU. A feature of zeros stays zeros.
-
-        Raises:
-            ValueError: images of another shape or type, or a backbone that returns something else.
-        """
-        images = torch.as_tensor(images)
-        if images.ndim != 4 or images.shape[3] != 3 or images.dtype != torch.uint8 or not len(images):
-            raise ValueError(f"images {tuple(images.shape)} {images.dtype}: expected (n, S, S, 3) uint8 RGB, n >= 1")
-        with _evaluating(self.backbone), torch.inference_mode():
-            parts = [self._features(batch) for batch in images.split(self.batch_size)]
-        h = torch.cat(parts)
-        z = h.norm(dim=1)
-        return h / z.clamp_min(torch.finfo(h.dtype).tiny)[:, None], z
-
-    def _features(self, images: torch.Tensor) -> torch.Tensor:
-        """h (n, D) of one batch, on the CPU."""
-        images = images.to(self.device, non_blocking=True)
-        if self.channels == "bgr":
-            images = images.flip(3)
-        x = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-        x = x.sub_(self.mean).div_(self.std)
-        with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
-            h = self.backbone(x)
-        if not isinstance(h, torch.Tensor) or h.ndim != 2 or len(h) != len(images):
-            given = tuple(h.shape) if isinstance(h, torch.Tensor) else type(h).__name__
-            raise ValueError(f"the backbone returned {given} for {len(images)} images: expected features (n, D)")
-        return h.float().cpu()
-
-
-def flip_fusion(embed: Embed, images: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of images and their mirror images, added before they are normalised, as InsightFace does.
+        images: (n, S, S, 3) uint8 RGB.
 
     Returns:
-        u (n, D) of `h(original) + h(mirrored)`, and z (n,) the mean of the two norms: its mean over images is XNorm.
+        h (n, D) and z (n,), the norm that the image itself has: the mean of both norms where there are two. Its mean
+        over a set is InsightFace's XNorm.
+
+    Raises:
+        ValueError: another fusion.
     """
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion={fusion!r}: expected one of {', '.join(FUSIONS)}")
     images = torch.as_tensor(images)
     u, z = embed(images)
+    if fusion == "none":
+        return u * z[:, None], z
     u_mirrored, z_mirrored = embed(images.flip(2))
-    h = u * z[:, None] + u_mirrored * z_mirrored[:, None]
-    return nn.functional.normalize(h), (z + z_mirrored) / 2
+    if fusion == "average":
+        h = u + u_mirrored
+    else:
+        h = u * z[:, None] + u_mirrored * z_mirrored[:, None]
+    return normalize(h) if fusion == "norm" else h, (z + z_mirrored) / 2
 
 
 def fit(image: np.ndarray, side: int = 112) -> np.ndarray:
@@ -100,15 +61,3 @@ def fit(image: np.ndarray, side: int = 112) -> np.ndarray:
     top, left = (height - short) // 2, (width - short) // 2
     square = image[top : top + short, left : left + short]
     return square if short == side else cv2.resize(square, (side, side), interpolation=cv2.INTER_CUBIC)
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; after it each module is as it was, also one that was frozen inside a training model."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

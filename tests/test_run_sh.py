@@ -78,7 +78,11 @@ def test_help_names_every_use():
         (["demo"], {"NPROC": "two"}, "NPROC=two: expected a number of processes"),
         (["demo"], {"NNODES": "2"}, "NODE_RANK and MASTER_ADDR"),
         (["demo"], {"NNODES": "2", "NODE_RANK": "2", "MASTER_ADDR": "127.0.0.1"}, "NODE_RANK=2: expected 0 to 1"),
-        (["eval", "nowhere.pt", "--data", "nowhere", "--target", "lfw"], {}, "none of lfw is in nowhere"),
+        (
+            ["eval", "nowhere.pt", "--data", "nowhere", "--target", "lfw"],
+            {},
+            "no lfw.bin in nowhere",
+        ),
     ],
 )
 def test_mistakes_are_one_line(words, variables, message):

@@ -1,6 +1,7 @@
 """Files that are either whole or not there."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,3 +34,12 @@ def writable_folder(path: Path) -> Path:
         reason = error.strerror or error
         raise ValueError(f"output folder {path} cannot be written ({reason}); choose another: output=FOLDER") from None
     return path
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    sha = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()

@@ -6,8 +6,11 @@ import pytest
 import torch
 
 from eval.__main__ import main
+from eval.results import read_results
 from recognition.backbones import get_backbone
 from tests import faces
+from utils.bins import write_bin
+from utils.jpeg import encode
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,7 @@ def test_results_are_shown_and_written(run, capsys, tmp_path):
     words = ["--data", str(run), "--target", "pairs", "lfw", "more", "--output", str(output)]
     main([str(run / "model.pt"), *words])
     shown = capsys.readouterr().out
+    assert (tmp_path / "results" / "more.npz").is_file() and len(list((tmp_path / "features").iterdir())) == 2
     assert "skipped lfw: no lfw.bin in" in shown and "accuracy" in shown
     results = json.loads(output.read_text())
     assert list(results["targets"]) == ["pairs", "more"] and results["model"] == str(run / "model.pt")
@@ -36,15 +40,15 @@ def test_results_are_shown_and_written(run, capsys, tmp_path):
 def test_the_channel_order_matters(run, tmp_path):
     for channels in ("rgb", "bgr"):
         words = ["--data", str(run), "--target", "pairs", "--channels", channels]
-        main([str(run / "model.pt"), *words, "--output", str(tmp_path / channels)])
-    rgb, bgr = (json.loads((tmp_path / channels).read_text())["targets"]["pairs"] for channels in ("rgb", "bgr"))
+        main([str(run / "model.pt"), *words, "--output", str(tmp_path / f"{channels}.json")])
+    rgb, bgr = (read_results(tmp_path / f"{channels}.json")["targets"]["pairs"] for channels in ("rgb", "bgr"))
     assert rgb["xnorm"] != pytest.approx(bgr["xnorm"], rel=1e-6)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--target", "lfw"], "none of lfw is in .*; expected lfw.bin there"),
+        (["--target", "lfw"], "nothing to evaluate in .*: no lfw.bin in "),
         (["--target", "pairs", "--network", "r51"], "did you mean 'r50'"),
         (["--target", "pairs", "--network", "mbf"], "is of another network"),
         (["--target", "pairs", "--embedding-size", "32"], "is of another network"),
@@ -61,3 +65,29 @@ def test_a_model_of_unknown_network_asks_for_it(run, tmp_path):
     torch.save(get_backbone("tiny", 16).state_dict(), tmp_path / "model.pt")
     with pytest.raises(ValueError, match="no config.json beside .*; add --network"):
         main([str(tmp_path / "model.pt"), "--data", str(run), "--target", "pairs"])
+
+
+def test_damaged_data_leaves_the_other_targets_their_results(run, tmp_path, capsys):
+    data = tmp_path / "data"
+    data.mkdir()
+    whole = (run / "pairs.bin").read_bytes()
+    for name, content in (("a_cut", whole[:-99]), ("b_whole", whole), ("d_whole", whole)):
+        (data / f"{name}.bin").write_bytes(content)
+    images = [encode(faces.photo(number, 0)) for number in range(20)]
+    images[7] = images[7][:-60] + images[7][-2:]  # its header is whole: found when it is decoded
+    write_bin(data / "c_damaged.bin", images, [True] * 10)
+    output = tmp_path / "results.json"
+    with pytest.raises(SystemExit) as caught:
+        main([str(run / "model.pt"), "--data", str(data), "--output", str(output)])
+    assert caught.value.code == 2 and list(read_results(output)["targets"]) == ["b_whole", "d_whole"]
+    said = capsys.readouterr().err
+    assert "error: a_cut: " in said and "error: c_damaged: c_damaged.bin: image 7 of 20 cannot be used" in said
+
+
+def test_a_second_run_takes_the_features_it_has(run, tmp_path, monkeypatch):
+    words = [str(run / "model.pt"), "--data", str(run), "--target", "pairs", "--output"]
+    main([*words, str(tmp_path / "a" / "results.json"), "--cache", str(tmp_path / "cache")])
+    monkeypatch.setattr("eval.__main__.extract", None)
+    main([*words, str(tmp_path / "b" / "results.json"), "--cache", str(tmp_path / "cache")])
+    first, second = (read_results(tmp_path / folder / "results.json") for folder in "ab")
+    assert first == second

@@ -1,15 +1,18 @@
-import pickle
-
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from eval import verification
-from eval.bins import BinError, PairBin, load_bin
-from eval.embed import Embedder
+from eval.bins import BinError, PairBin
+from eval.features import CHUNK
 from eval.metrics import fold_accuracies, tar_at_far
-from eval.verification import CHUNK, find_bins, verify
+from eval.protocol import evaluate
+from eval.verification import Verification
+from recognition.embedder import Embedder
+
+
+def verify(embed, pair_bin, folds=10, fusion="sum"):
+    return evaluate(embed, Verification(pair_bin, folds), fusion).metrics
 
 
 def png(rgb):
@@ -65,17 +68,17 @@ def test_collapsed_model(easy):
     assert result["accuracy"] == 0.5 and result["tar@far=1e-3"] == 0.0
 
 
-@pytest.mark.parametrize("flip", [False, True])
-def test_numbers_are_those_of_the_features(random_set, flip):
+@pytest.mark.parametrize("fusion", ["none", "sum"])
+def test_numbers_are_those_of_the_features(random_set, fusion):
     images = np.stack([cv2.imdecode(np.frombuffer(data, np.uint8), 1)[:, :, ::-1] for data in random_set.jpegs])
     u, z = noisy_embed(images.copy())
-    if flip:
+    if fusion == "sum":
         u_mirrored, z_mirrored = noisy_embed(images[:, :, ::-1].copy())
         u = torch.nn.functional.normalize(u * z[:, None] + u_mirrored * z_mirrored[:, None])
         z = torch.cat([z, z_mirrored])
     dist = (u[0::2] - u[1::2]).double().square().sum(1).numpy()
     accuracy, threshold = fold_accuracies(dist, random_set.issame, 5)
-    result = verify(noisy_embed, random_set, flip=flip, folds=5)
+    result = verify(noisy_embed, random_set, 5, fusion)
     assert result["accuracy"] == pytest.approx(accuracy.mean(), abs=1e-12)
     assert result["accuracy_std"] == pytest.approx(accuracy.std(), abs=1e-12)
     assert result["threshold"] == pytest.approx(threshold.mean(), abs=1e-12)
@@ -103,8 +106,7 @@ def test_images_of_other_sizes(easy):
 
 
 @pytest.mark.parametrize("cut", [b"", b"\xff\xd8\xff", "half"])
-def test_undecodable_image_is_named(easy, cut, monkeypatch):
-    monkeypatch.setattr(verification, "CHUNK", 16)
+def test_undecodable_image_is_named(easy, cut):
     images = list(easy.jpegs)
     images[17] = images[17][:60] if cut == "half" else cut
     with pytest.raises(BinError, match=r"easy\.bin: image 17 of 40") as caught:
@@ -118,27 +120,10 @@ def test_features_that_are_not_numbers(easy):
         u[3] = float("nan")
         return u, z
 
-    with pytest.raises(ValueError, match="1 of 20 distances are not finite"):
+    with pytest.raises(ValueError, match="features of 1 of 40 images hold NaN or infinity, the first is image 3"):
         verify(broken, easy)
 
 
 def test_fewer_pairs_than_folds(easy):
-    with pytest.raises(ValueError, match="3 pairs cannot be cut into 10 folds"):
+    with pytest.raises(ValueError, match=r"small\.bin has 3 pairs: expected at least one for each of 10 folds"):
         verify(colour_embed, PairBin("small", easy.jpegs[:6], easy.issame[:3]))
-
-
-def test_find_bins(tmp_path, monkeypatch):
-    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
-    for folder, name in ((root, "lfw"), (root, "agedb_30"), (elsewhere, "own"), (elsewhere, "lfw")):
-        folder.mkdir(exist_ok=True)
-        (folder / f"{name}.bin").write_bytes(pickle.dumps(([b"a", b"b"], [True])))
-    monkeypatch.chdir(elsewhere)
-    found, missing = find_bins(root, ["agedb_30", "cfp_fp", "lfw.bin", str(elsewhere / "own.bin"), "absent.bin"])
-    assert found == {"agedb_30": root / "agedb_30.bin", "lfw": root / "lfw.bin", "own": elsewhere / "own.bin"}
-    assert missing == ["cfp_fp", "absent.bin"]
-    assert list(find_bins(root, ["own.bin"])[0].values())[0].resolve() == elsewhere / "own.bin"
-    assert find_bins(root, ["own"]) == ({}, ["own"])  # a name is looked for in the folder only
-    assert find_bins(tmp_path / "nowhere", ["lfw"]) == ({}, ["lfw"])
-    with pytest.raises(ValueError, match="two verification sets are named 'lfw'"):
-        find_bins(root, ["lfw", str(elsewhere / "lfw.bin")])
-    assert load_bin(found["own"]).name == "own"

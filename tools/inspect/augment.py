@@ -18,12 +18,13 @@ import torch
 from prettytable import PrettyTable
 from tqdm import tqdm
 
-from eval.embed import Embed, Embedder
+from eval.embed import Embed
 from eval.network import network_of, run_config
 from recognition.backbones import get_backbone
 from recognition.data.augment import PRESETS, Augment
 from recognition.data.loader import ViewBatches
 from recognition.data.sources import open_source
+from recognition.embedder import Embedder
 from recognition.quality import NormStatistics, partition
 from tools.inspect import sheet
 from utils import parallel

@@ -1,0 +1,117 @@
+"""Features of a target's images: read in threads while the backbone works, shared out over the ranks.
+
+Shapes: n images, D dimension.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from eval.embed import Embed, fused
+from utils import parallel
+
+CHUNK = 256  # images read and embedded at a time: 10 MB
+MAX_READERS = 8  # threads; JPEG decoding and warping let go of the interpreter's lock
+
+
+class Images(Protocol):
+    """What a target embeds."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, end: int) -> np.ndarray:
+        """(end - start, 112, 112, 3) uint8 RGB; called from several threads.
+
+        Raises:
+            ValueError: names the image that cannot be used.
+        """
+
+    def digest(self) -> str:
+        """SHA-256 in hex of everything that the pixels depend on."""
+
+
+class Features(NamedTuple):
+    """Of n images, in their order.
+
+    `h` (n, D) float32, finite, not normalised: what `eval.embed.fused` makes. `z` (n,) float32: the norm that the image
+    itself has, the mean of two where its mirror image was embedded too.
+    """
+
+    h: np.ndarray
+    z: np.ndarray
+
+
+def extract(
+    embed: Embed, images: Images, fusion: str = "sum", progress: Callable[[int], object] | None = None
+) -> Features:
+    """Embed all images; with several ranks each embeds its share, and all of them get everything.
+
+    Args:
+        embed: (n, 112, 112, 3) uint8 RGB -> unit features u (n, D) and norms z (n,).
+        fusion: of the features of an image and its mirror image, see `eval.embed.fused`.
+        progress: is told the number of images after each chunk.
+
+    Raises:
+        ValueError: an image that cannot be read, no images, features that are not finite.
+    """
+    if not len(images):
+        raise ValueError("no images to embed: expected one or more")
+    first, end = parallel.share(len(images), parallel.rank(), parallel.world_size())
+    parts = []
+    for chunk in _read_ahead(images, first, end):
+        h, z = fused(embed, torch.from_numpy(chunk), fusion)
+        parts.append((h.numpy(), z.numpy()))
+        if progress:
+            progress(len(chunk))
+    h, z = zip(*(part for parts in parallel.objects(parts) for part in parts), strict=True)
+    return checked(np.concatenate(h), np.concatenate(z))
+
+
+def checked(h: np.ndarray, z: np.ndarray | None = None) -> Features:
+    """Features as float32, proven finite; without `z`, the norms are those of `h`.
+
+    Raises:
+        ValueError: another shape or type, NaN or infinity; the message names the first image.
+    """
+    h = np.asarray(h)
+    if h.ndim != 2 or h.dtype.kind != "f" or not h.size:
+        raise ValueError(f"features {h.shape} {h.dtype}: expected (images, dimension) of floating point numbers")
+    h = h.astype(np.float32, copy=False)
+    # a row's sum is finite where the row is, but for sums beyond float32: those rows are looked at again
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = np.flatnonzero(~np.isfinite(h.sum(axis=1)))
+    bad = suspects[~np.isfinite(h[suspects]).all(axis=1)]
+    if len(bad):
+        raise ValueError(
+            f"the features of {len(bad)} of {len(h)} images hold NaN or infinity, the first is image {bad[0]}"
+        )
+    return Features(h, np.linalg.norm(h, axis=1) if z is None else np.asarray(z, dtype=np.float32))
+
+
+def unit(h: np.ndarray) -> np.ndarray:
+    """(n, D) -> float64 (n, D) of length 1; rows of zeros stay zeros."""
+    h = h.astype(np.float64)
+    return h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def _read_ahead(images: Images, first: int, end: int) -> Iterator[np.ndarray]:
+    """The chunks in order, a few read ahead by threads."""
+    readers = max(1, min(MAX_READERS, (os.cpu_count() or 1) // parallel.world_size()))
+    starts = iter(range(first, end, CHUNK))
+    with ThreadPoolExecutor(readers) as pool:
+        under_way: deque = deque()
+        try:
+            while True:
+                while len(under_way) <= readers and (start := next(starts, None)) is not None:
+                    under_way.append(pool.submit(images.read, start, min(start + CHUNK, end)))
+                if not under_way:
+                    return
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()

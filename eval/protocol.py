@@ -1,0 +1,47 @@
+"""What every protocol is: images to embed, and a function from their features to numbers."""
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from eval.embed import Embed
+from eval.features import Features, Images, extract
+
+
+class Result(NamedTuple):
+    """What a protocol found out.
+
+    `metrics`: name -> number; rates are fractions. `headline`: the metrics that a table shows, in order.
+    `intervals`: metric -> its 95 % interval, where one is known. `evidence`: arrays that plots and the comparison of
+    two models need. `notes`: warnings for the user, a line each.
+
+    Evidence has the same names everywhere: `right` (n,) bool, the decisions that McNemar's test compares; `dist`
+    (n,) float32 and `issame` (n,) bool of verification; `rank` (probes,) int32, 1 is best, and `identity` (probes,) of
+    identification; `far` and `tar`, a ROC curve; `discarded` and `fnmr`, an error-versus-discard curve.
+    """
+
+    metrics: dict[str, float]
+    headline: tuple[str, ...]
+    intervals: dict[str, tuple[float, float]]
+    evidence: dict[str, np.ndarray]
+    notes: tuple[str, ...] = ()
+
+
+class Target(Protocol):
+    """A protocol on its data, opened and checked: lists and images are there. `version` is the protocol's."""
+
+    name: str
+    version: int
+    images: Images
+
+    def score(self, features: Features) -> Result:
+        """The numbers of a model that gives these features of `images`."""
+
+
+def evaluate(embed: Embed, target: Target, fusion: str = "sum") -> Result:
+    """Embed a target's images and score them; with several ranks each embeds its share.
+
+    Raises:
+        ValueError: an image cannot be used, features that are not finite.
+    """
+    return target.score(extract(embed, target.images, fusion))

@@ -1,0 +1,102 @@
+"""`results.json`: what a model reached, on which data, by which protocol; its evidence in a folder beside it."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from eval.protocol import Result
+from utils.files import replacing
+
+
+class Record(NamedTuple):
+    """A result and where it comes from: the protocol's version, SHA-256 of the data, options as `{"fusion": "sum"}`."""
+
+    result: Result
+    version: int
+    data_digest: str
+    options: dict[str, object]
+
+
+def write_results(path: Path | str, model: Path | str, model_digest: str, records: dict[str, Record]) -> None:
+    """Write results.json as a whole or not at all, and `<name of it>/<target>.npz` with each target's evidence.
+
+    `{"model", "model_digest", "targets": {target: {metric: number}}, "intervals": {target: {metric: [low, high]}},
+    "provenance": {target: {"protocol", "data_digest", "options"}}}`; rates are fractions. Other targets that the file
+    has of the same model (by its digest) stay in it.
+
+    Raises:
+        ValueError: a number is NaN or infinite; an earlier file stays.
+        OSError: the files cannot be written.
+    """
+    path = Path(path)
+    content = _earlier(path, model_digest) | {"model": str(model), "model_digest": model_digest}
+    for name, record in records.items():
+        content["targets"][name] = record.result.metrics
+        content["intervals"][name] = record.result.intervals
+        content["provenance"][name] = {
+            "protocol": record.version,
+            "data_digest": record.data_digest,
+            "options": record.options,
+        }
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False)
+    except ValueError:
+        numbers = {name: record.result.metrics for name, record in records.items()}
+        raise ValueError(f"{path}: a result is not a finite number and was not written: {numbers}") from None
+    for name, record in records.items():
+        evidence = evidence_file(path, name)
+        evidence.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(evidence) as beside, beside.open("wb") as file:
+            np.savez_compressed(file, **record.result.evidence)
+    with replacing(path) as beside:
+        beside.write_text(text + "\n", encoding="utf-8")
+
+
+def read_results(path: Path | str) -> dict:
+    """What `write_results` wrote.
+
+    Raises:
+        ValueError: not readable as such.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        parts = [content[part] for part in ("targets", "intervals", "provenance")]
+        if not isinstance(content["model_digest"], str) or not all(isinstance(part, dict) for part in parts):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or "it has not the parts that it should have"
+        raise ValueError(f"{path} cannot be read ({reason}); expected results.json of an evaluation") from None
+    return content
+
+
+def evidence_file(path: Path | str, target: str) -> Path:
+    """Where a target's arrays are: a folder beside results.json that is named as it is."""
+    return Path(path).with_suffix("") / f"{target.replace(':', '_')}.npz"
+
+
+def read_evidence(path: Path | str, target: str) -> dict[str, np.ndarray]:
+    """A target's arrays.
+
+    Raises:
+        ValueError: missing or damaged.
+    """
+    file = evidence_file(path, target)
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # zipfile, zlib and numpy raise whatever they stumble over
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"{file} cannot be read ({reason}); evaluate that model again") from None
+
+
+def _earlier(path: Path, model_digest: str) -> dict:
+    """What the file has of this very model."""
+    try:
+        content = read_results(path)
+        if content["model_digest"] == model_digest:
+            return content
+    except ValueError:
+        pass
+    return {"model": "", "model_digest": "", "targets": {}, "intervals": {}, "provenance": {}}
