@@ -35,11 +35,8 @@ class FaceImages:
             index for index, name in enumerate(names) if name not in there and not (self.folder / name).is_file()
         ]
         if missing:
-            line = list(names).index(missing[0]) + 1
-            raise ValueError(
-                f"{len(missing)} of {len(names)} images are not in {folder}, the first is {missing[0]}, line {line} of the "
-                "lists"
-            )
+            where = f"the first is {missing[0]}, line {list(names).index(missing[0]) + 1} of the lists"
+            raise ValueError(f"{len(missing)} of {len(names)} images are not in {folder}, {where}")
 
     def __len__(self) -> int:
         return len(self.names)

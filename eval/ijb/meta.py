@@ -113,8 +113,8 @@ def read_pairs(folder: Path, target: str, templates: np.ndarray) -> Pairs:
             templates: (T,) template numbers, rising.
 
         Raises:
-            MetaError: the list is missing or damaged, a label is neither 0 nor 1, a template has no images, all labels are
-            alike.
+            MetaError: the list is missing or damaged, a label is neither 0 nor 1, a template has no images, all
+            labels are alike.
     """
     path, row_of = list_path(folder, target, "template_pair_label.txt"), rows(templates)
 
