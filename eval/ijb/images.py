@@ -31,9 +31,8 @@ class FaceImages:
         if not self.folder.is_dir():
             raise ValueError(f"{folder} is not there; expected InsightFace's folder of images beside meta/")
         there = set(os.listdir(folder))
-        missing = [
-            index for index, name in enumerate(names) if name not in there and not (self.folder / name).is_file()
-        ]
+        absent = (name for name in names if name not in there)
+        missing = [name for name in absent if not (self.folder / name).is_file()]  # a name may hold a folder
         if missing:
             where = f"the first is {missing[0]}, line {list(names).index(missing[0]) + 1} of the lists"
             raise ValueError(f"{len(missing)} of {len(names)} images are not in {folder}, {where}")
