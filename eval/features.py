@@ -63,7 +63,7 @@ def extract(
         raise ValueError("no images to embed: expected one or more")
     first, end = parallel.share(len(images), parallel.rank(), parallel.world_size())
     parts = []
-    for chunk in _read_ahead(images, first, end):
+    for chunk in chunks(images, first, end):
         h, z = fused(embed, torch.from_numpy(chunk), fusion)
         parts.append((h.numpy(), z.numpy()))
         if progress:
@@ -99,8 +99,8 @@ def unit(h: np.ndarray) -> np.ndarray:
     return h / np.maximum(np.linalg.norm(h, axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
 
-def _read_ahead(images: Images, first: int, end: int) -> Iterator[np.ndarray]:
-    """The chunks in order, a few read ahead by threads."""
+def chunks(images: Images, first: int, end: int) -> Iterator[np.ndarray]:
+    """Images `first` to `end` in order, `CHUNK` at a time, a few chunks read ahead by threads."""
     readers = max(1, min(MAX_READERS, (os.cpu_count() or 1) // parallel.world_size()))
     starts = iter(range(first, end, CHUNK))
     with ThreadPoolExecutor(readers) as pool:

@@ -15,9 +15,10 @@ class Result(NamedTuple):
     `intervals`: metric -> its 95 % interval, where one is known. `evidence`: arrays that plots and the comparison of
     two models need. `notes`: warnings for the user, a line each.
 
-    Evidence has the same names everywhere: `right` (n,) bool, the decisions that McNemar's test compares; `dist`
-    (n,) float32 and `issame` (n,) bool of verification; `rank` (probes,) int32, 1 is best, and `identity` (probes,) of
-    identification; `far` and `tar`, a ROC curve; `discarded` and `fnmr`, an error-versus-discard curve.
+    Evidence has the same names everywhere. For the comparison of two models: `right/METRIC` (n,) bool, which pairs or
+    probes were right, where the metric is their mean, or `replicates/METRIC` (draws,), of the bootstrap. For plots:
+    `dist` (n,) float32 and `issame` (n,) bool of verification; `rank` (probes,) int32, 1 is best; `far` and `tar`, a
+    ROC curve; `discarded` and `fnmr`, an error-versus-discard curve.
     """
 
     metrics: dict[str, float]

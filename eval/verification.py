@@ -5,10 +5,13 @@ import hashlib
 import numpy as np
 
 from eval.bins import BinError, PairBin
+from eval.confidence import interval, mean_replicates, standard_error
 from eval.embed import fit
 from eval.features import Features, unit
-from eval.metrics import fold_accuracies, tar_at_far
+from eval.metrics import fold_accuracies, tar_at_far, tar_at_far_strict
 from eval.protocol import Result
+from eval.quality import error_vs_discard, pair_quality, pauc, threshold_for_fnmr
+from eval.roc import far_name, fars_for, roc_points
 from utils import jpeg
 
 
@@ -78,21 +81,46 @@ class Verification:
         self.images = BinImages(pair_bin)
 
     def score(self, features: Features) -> Result:
-        """Metrics `accuracy` and `accuracy_std` over folds, `tar@far=1e-3` (folds' mean), `threshold` (squared
-        distance, folds' mean), `xnorm` (mean norm), `pairs`. A set of matched or of mismatched pairs only has no
-        `tar@far=1e-3`.
+        """Accuracies and rates as InsightFace computes them, on squared distances of unit features.
+
+        Metrics: `accuracy`, `accuracy_std` over folds (as printed there) and `accuracy_se`, its standard error;
+        `tar@far=1e-3` and lower decades where the set allows them (folds' mean), `strict_tar@far=1e-3` (no grid, no
+        folds); `threshold` (folds' mean); `xnorm` (mean norm); `pairs`; `pauc`, of the error-versus-discard curve with
+        the norm as quality. Those that need matched and mismatched pairs are left out where a set has but one kind.
         """
         u = unit(features.h)
         dist = np.square(u[0::2] - u[1::2]).sum(axis=1)
         accuracy, threshold = fold_accuracies(dist, self.issame, self.folds)
+        fold = [len(part) for part in np.array_split(dist, self.folds)]
+        right = (dist < np.repeat(threshold, fold)) == self.issame
         metrics = {
             "accuracy": float(accuracy.mean()),
             "accuracy_std": float(accuracy.std()),
+            "accuracy_se": standard_error(accuracy),
             "threshold": float(threshold.mean()),
             "xnorm": float(features.z.mean(dtype=np.float64)),
             "pairs": len(dist),
         }
+        evidence = {"dist": dist.astype(np.float32), "issame": self.issame, "right/accuracy": right}
         if 0 < self.issame.sum() < len(dist):
-            metrics["tar@far=1e-3"] = tar_at_far(dist, self.issame, 1e-3, self.folds)[0]
-        headline = tuple(name for name in ("accuracy", "tar@far=1e-3") if name in metrics)
-        return Result(metrics, headline, {}, {"dist": dist.astype(np.float32), "issame": self.issame})
+            metrics |= self._rates(dist)
+            further, curves = self._curves(dist, features.z)
+            metrics |= further
+            evidence |= curves
+        headline = ("accuracy", *(name for name in metrics if name.startswith("tar@")))
+        return Result(metrics, headline, {"accuracy": interval(mean_replicates(right))}, evidence)
+
+    def _rates(self, dist: np.ndarray) -> dict[str, float]:
+        rates = {}
+        for far in fars_for(int((~self.issame).sum())):
+            rates[f"tar@far={far_name(far)}"] = tar_at_far(dist, self.issame, far, self.folds)[0]
+            rates[f"strict_tar@far={far_name(far)}"] = tar_at_far_strict(dist, self.issame, far)
+        return rates
+
+    def _curves(self, dist: np.ndarray, z: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+        """ROC and error against discard; scores are distances with the sign changed."""
+        genuine, impostor = -dist[self.issame], -dist[~self.issame]
+        far, tar = roc_points(genuine, impostor)
+        quality = pair_quality(z[0::2], z[1::2])[self.issame]
+        curve = error_vs_discard(genuine, quality, threshold_for_fnmr(genuine))
+        return {"pauc": pauc(curve)}, {"far": far, "tar": tar, "discarded": curve.discard, "fnmr": curve.fnmr}

@@ -60,12 +60,30 @@ def test_perfect_model(easy):
     assert all(type(value) in (int, float) for value in result.values())
 
 
-def test_collapsed_model(easy):
-    def collapsed(images):
-        return torch.nn.functional.normalize(torch.ones(len(images), 8)), torch.ones(len(images))
+def collapsed(images):
+    return torch.nn.functional.normalize(torch.ones(len(images), 8)), torch.ones(len(images))
 
+
+def test_collapsed_model(easy):
     result = verify(collapsed, easy)
-    assert result["accuracy"] == 0.5 and result["tar@far=1e-3"] == 0.0
+    assert result["accuracy"] == 0.5 and result["tar@far=1e-3"] == result["strict_tar@far=1e-3"] == 0.0
+    assert result["pauc"] == pytest.approx(1)  # an even quality discards at random
+
+
+@pytest.mark.parametrize("embed", [colour_embed, noisy_embed, collapsed])
+def test_evidence_is_what_the_numbers_are_made_of(random_set, embed):
+    result = evaluate(embed, Verification(random_set, 5), "none")
+    evidence, metrics = result.evidence, result.metrics
+    dist, issame, right = evidence["dist"], evidence["issame"], evidence["right/accuracy"]
+    assert right.dtype == bool and right.mean() == pytest.approx(metrics["accuracy"])  # folds of one size
+    accuracy, threshold = fold_accuracies(dist.astype(float), issame, 5)
+    for pair in range(60):
+        assert right[pair] == ((dist[pair] < threshold[pair // 12]) == issame[pair])
+    assert metrics["accuracy_se"] == pytest.approx(np.std(accuracy, ddof=1) / 5**0.5)
+    low, high = result.intervals["accuracy"]
+    assert 0 <= low <= metrics["accuracy"] <= high <= 1 and low < high
+    assert set(result.headline) == {"accuracy", "tar@far=1e-3"}
+    assert evidence["far"].shape == evidence["tar"].shape and evidence["discarded"].shape == evidence["fnmr"].shape
 
 
 @pytest.mark.parametrize("fusion", ["none", "sum"])

@@ -1,0 +1,81 @@
+"""Two models on the same targets: the difference of each metric, and whether it is more than chance."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from prettytable import PrettyTable
+
+from eval.confidence import mcnemar, p_value
+from eval.results import Record, read_evidence, read_results
+
+
+class Difference(NamedTuple):
+    """A metric of this model, of the other one, the p-value of their difference (None: not known) and its test."""
+
+    target: str
+    metric: str
+    ours: float
+    theirs: float
+    p: float | None
+    test: str
+
+
+def compare(records: Mapping[str, Record], against: Path | str) -> tuple[list[Difference], list[str]]:
+    """The headline metrics of targets that another results.json has too.
+
+    Where both kept which pairs or probes they had right, McNemar's exact test; where both kept bootstrap replicates,
+    the paired bootstrap.
+
+    Returns:
+        the differences, and a line for each target that cannot be compared.
+
+    Raises:
+        ValueError: the other results cannot be read.
+    """
+    others = read_results(against)
+    rows: list[Difference] = []
+    notes = []
+    for name, record in records.items():
+        why = _incomparable(record, others["provenance"].get(name))
+        if why:
+            notes.append(f"{name} is not compared: {why}")
+            continue
+        evidence, numbers = read_evidence(against, name), others["targets"][name]
+        for metric in record.result.headline:
+            if metric in numbers:
+                p, test = _test(metric, record.result.evidence, evidence)
+                rows.append(Difference(name, metric, record.result.metrics[metric], numbers[metric], p, test))
+    return rows, notes
+
+
+def comparison_table(rows: list[Difference]) -> str:
+    """Rates in percent, the difference in percentage points."""
+    table = PrettyTable(["target", "metric", "this %", "other %", "difference", "p", "test"])
+    table.align = "r"
+    table.align["target"] = table.align["metric"] = table.align["test"] = "l"
+    for row in rows:
+        p = "" if row.p is None else "< 0.0001" if row.p < 1e-4 else f"{row.p:.4f}"
+        ours, theirs = 100 * row.ours, 100 * row.theirs
+        table.add_row([row.target, row.metric, f"{ours:.2f}", f"{theirs:.2f}", f"{ours - theirs:+.2f}", p, row.test])
+    return table.get_string()
+
+
+def _incomparable(record: Record, other: dict | None) -> str | None:
+    if other is None:
+        return "the other results do not have it"
+    if other.get("data_digest") != record.data_digest:
+        return "the other results are of other data"
+    if other.get("protocol") != record.version:
+        return f"the other results are of version {other.get('protocol')} of the protocol, this is {record.version}"
+    return None
+
+
+def _test(metric: str, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> tuple[float | None, str]:
+    right, replicates = f"right/{metric}", f"replicates/{metric}"
+    if right in ours and right in theirs:
+        return mcnemar(ours[right], theirs[right]), "McNemar"
+    if replicates in ours and replicates in theirs:
+        return p_value(ours[replicates], theirs[replicates]), "bootstrap"
+    return None, ""
