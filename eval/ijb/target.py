@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eval.confidence import interval
 from eval.features import Features
 from eval.ijb.identification import FPIRS, RANKS, identify
 from eval.ijb.images import FaceImages
+from eval.ijb.intervals import rank_replicates, subject_numbers, verification_replicates
 from eval.ijb.meta import TARGETS, read_faces, read_landmarks, read_pairs
 from eval.ijb.pooling import pool
 from eval.ijb.scores import pair_scores
@@ -86,23 +88,32 @@ class IJB:
         """1:1 and, where its lists are there, 1:N.
 
         Metrics: `tar@far=1e-6` ... `1e-1` by InsightFace's choice of the nearest point of the ROC, `strict_tar@far=...`
-        without exceeding the FAR; those of `eval.ijb.identification.identify`.
+        without exceeding the FAR; those of `eval.ijb.identification.identify`. Intervals (bootstrap over subjects) are
+        those of ranks and, where the lists of 1:N name every subject, of `strict_tar`.
 
         Raises:
             ValueError: features of another number of images, or not finite.
         """
         templates = self.templates(features.h)
-        result = verification(self.pair_scores(templates), self.pairs.issame)
+        scores = self.pair_scores(templates)
+        result = verification(scores, self.pairs.issame)
+        replicates = verification_replicates(scores, self.pairs, subject_numbers(self.search, len(templates.u)))
         notes = templates.notes + result.notes
         if self.search is None:
-            return result._replace(notes=(*notes, f"no 1:N: no lists of it in {self.folder / 'meta'}"))
-        metrics, rank = identify(templates.u, self.search)
-        return Result(
-            result.metrics | metrics,
-            (*result.headline, *(f"rank{k}" for k in RANKS), *(f"tpir@fpir={fpir:g}" for fpir in FPIRS)),
-            result.intervals,
-            result.evidence | {"rank": rank, "identity": self.search.probes.subject},
-            notes,
+            notes += (f"no 1:N: no lists of it in {self.folder / 'meta'}",)
+        else:
+            found, rank = identify(templates.u, self.search)
+            probes = self.search.probes.subject
+            result.metrics.update(found)
+            result.evidence.update({"rank": rank, "identity": probes})
+            result.evidence.update({f"right/rank{k}": rank <= k for k in RANKS})
+            replicates |= rank_replicates(rank, probes)
+        result.evidence.update({f"replicates/{name}": draws for name, draws in replicates.items()})
+        shown = (*result.headline, *(f"rank{k}" for k in RANKS), *(f"tpir@fpir={fpir:g}" for fpir in FPIRS))
+        return result._replace(
+            headline=tuple(name for name in shown if name in result.metrics),
+            intervals={name: interval(draws) for name, draws in replicates.items() if not np.isnan(draws).all()},
+            notes=notes,
         )
 
 

@@ -35,6 +35,27 @@ def test_result_of_perfect_features(folder):
     assert result.evidence["genuine"].dtype == np.float32 and len(result.evidence["genuine"]) == PROBES
     assert result.evidence["tar"][0] == 1 and result.evidence["far"][-1] == 1
     assert result.notes == ()
+    assert set(result.intervals) == {"rank1", "rank5", "rank10"} | {f"strict_tar@far=1e-{k}" for k in (3, 4, 5, 6)}
+    assert set(result.intervals.values()) == {(1.0, 1.0)}
+
+
+def test_intervals_hold_the_numbers(folder):
+    result = IJB(folder, "IJBB", with_images=False).score(features(5))
+    assert 0 < result.metrics["rank1"] < 1
+    for name, (low, high) in result.intervals.items():
+        assert low <= result.metrics[name] <= high
+        assert len(result.evidence[f"replicates/{name}"]) == 1000
+    assert result.evidence["right/rank1"].mean() == result.metrics["rank1"]
+
+
+def test_labels_that_contradict_the_subjects_have_no_interval(tmp_path):
+    write_ijb(tmp_path)
+    path = tmp_path / "meta" / "ijbb_template_pair_label.txt"
+    text = path.read_text()
+    end = text.index("\n")
+    path.write_text(f"{text[: end - 1]}{1 - int(text[end - 1])}{text[end:]}")
+    result = IJB(tmp_path, "IJBB", with_images=False).score(features())
+    assert set(result.intervals) == {"rank1", "rank5", "rank10"}
 
 
 def test_weights_are_what_the_flags_say(folder):
