@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from eval.features import checked, extract
+from eval.cache import cached
+from eval.features import Features, checked, extract
 from eval.ijb.meta import TARGETS
 from eval.ijb.report import curve, draw_roc, method_names, read_scores, tar_table, write_scores
 from eval.ijb.target import IJB
@@ -23,6 +24,7 @@ from recognition.embedder import Embedder
 from utils import parallel
 from utils.checkpoint import load_backbone
 from utils.cli import Parser, user_errors
+from utils.files import file_digest
 
 
 def main(words: list[str]) -> None:
@@ -65,6 +67,7 @@ def parser_of(prog: str, description: str) -> Parser:
     parser.add_argument("--no-detector-score", action="store_true", help="no weight by the detector's score")
     parser.add_argument("--no-flip", action="store_true", help="without the mirror image")
     parser.add_argument("--channels", choices=("rgb", "bgr"), default="rgb", help="default: rgb, InsightFace's")
+    parser.add_argument("--no-cache", action="store_true", help="do not keep features in RESULT_DIR/features")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     return parser
 
@@ -88,8 +91,22 @@ def image_features(options: argparse.Namespace, target: IJB) -> np.ndarray:
     embed = Embedder(backbone, device, options.channels, batch_size=options.batch_size)
     print(f"model    {options.model_prefix}, {size[0]}, channels {options.channels}, pixels to [-1, 1]")
     fusion = "none" if options.no_flip else "sum"
-    with tqdm(total=len(target.images), desc=target.name, unit="image", dynamic_ncols=True, mininterval=1) as bar:
-        return extract(embed, target.images, fusion, bar.update).h
+    key = {
+        "model": file_digest(options.model_prefix),
+        "data": target.images.digest(),
+        "fusion": fusion,
+        "colour": [embed.channels, embed.mean, embed.std],
+    }
+
+    def make() -> Features:
+        with tqdm(total=len(target.images), desc=target.name, unit="image", dynamic_ncols=True, mininterval=1) as bar:
+            return extract(embed, target.images, fusion, bar.update)
+
+    folder = None if options.no_cache else options.result_dir / "features"
+    features, kept = cached(folder, target.name, key, make)
+    if kept:
+        print(f"features kept in {folder}")
+    return features.h
 
 
 def read_features(path: Path, size: int, flip: bool) -> np.ndarray:

@@ -70,14 +70,16 @@ def read_faces(folder: Path, target: str) -> Faces:
     names = tid_mid.texts(0)
     _same_names(tid_mid, names, points)
     templates, row = np.unique(tid_mid.integers(1), return_inverse=True)
-    decoded = [_name(points, index, name) for index, name in enumerate(names)]
-    return Faces(decoded, row.ravel().astype(np.int32), tid_mid.integers(2), points.floats(11), templates, points)
+    return Faces(
+        _decoded(points, names), row.ravel().astype(np.int32), tid_mid.integers(2), points.floats(11), templates, points
+    )
 
 
-def _name(points: Columns, index: int, name: bytes) -> str:
+def _decoded(points: Columns, names: list[bytes]) -> list[str]:
     try:
-        return name.decode()
-    except UnicodeDecodeError:
+        return b"\n".join(names).decode().split("\n")
+    except UnicodeDecodeError as error:
+        index = b"\n".join(names).count(b"\n", 0, error.start)
         points.refuse(index, 0, "no UTF-8")
 
 

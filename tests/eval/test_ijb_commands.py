@@ -66,9 +66,12 @@ def test_a_model_end_to_end(folder, model, tmp_path, capsys):
     expected = [f"{100 * tar[np.argmin(np.abs(far - x))]:.2f}" for x in (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)]
     assert cells(printed, "ijbb-IJBB") == expected
     assert cells(printed, "Methods") == ["1e-06", "1e-05", "0.0001", "0.001", "0.01", "0.1"]
-    assert "channels rgb" in printed
+    assert "channels rgb" in printed and "features kept" not in printed
     ijb_1n.main(flags(folder, tmp_path, *common, "--device", "cpu"))
-    assert "own-IJBB" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "own-IJBB" in printed and "features kept" in printed
+    ijb_1n.main(flags(folder, tmp_path, *common, "--device", "cpu", "--no-flip", "--no-cache"))
+    assert "features kept" not in capsys.readouterr().out
 
 
 def test_features_of_elsewhere_need_no_images(folder, saved, tmp_path, capsys):
