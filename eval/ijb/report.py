@@ -16,7 +16,7 @@ from utils.files import replacing
 
 try:
     from menpo.visualize.viewmatplotlib import sample_colours_from_colourmap
-except ImportError:  # menpo has no build for Python 3.13, and an older one does not import beside numpy 2
+except ImportError:  # menpo 0.11 needs distutils, which Python 3.12 and later no longer have
 
     def sample_colours_from_colourmap(n_colours: int, colour_map: str) -> list[tuple[float, float, float]]:
         """menpo's choice: n colours at equal steps from the map's beginning."""
