@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     p for folder in ("recognition", "eval", "utils", "tools", "configs") for p in (ROOT / folder).rglob("*.py")
 )
-ENTRY_POINTS = {"eval/__main__.py"}
+ENTRY_POINTS = {"eval/__main__.py", "eval/ijb_11.py", "eval/ijb_1n.py"}
 # what starts or ends a process has to read its environment or arguments
 PROCESS = {"utils/launch.py", "utils/environment.py", "utils/cli.py", "utils/parallel.py"}
 

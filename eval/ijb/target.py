@@ -1,0 +1,146 @@
+"""IJB-B and IJB-C as a target: 1:1 on the list of template pairs, 1:N on the galleries and mixed probes."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from eval.confidence import interval
+from eval.features import Features
+from eval.ijb.identification import FPIRS, RANKS, identify
+from eval.ijb.images import FaceImages
+from eval.ijb.intervals import rank_replicates, subject_numbers, verification_replicates
+from eval.ijb.meta import TARGETS, read_faces, read_landmarks, read_pairs
+from eval.ijb.pooling import pool
+from eval.ijb.scores import pair_scores
+from eval.ijb.subjects import read_search
+from eval.protocol import Result
+from eval.roc import insightface_tar, roc_points, strict_tar
+
+FARS = {f"1e-{k}": 10**-k for k in range(6, 0, -1)}
+ALIKE = 1e-6  # a spread of scores below which they are rounding
+
+
+class Templates(NamedTuple):
+    """`u` (T, D) float64 unit features; `notes` says what is wrong with them."""
+
+    u: np.ndarray
+    notes: tuple[str, ...]
+
+
+class IJB:
+    """IJB-B or IJB-C; the lists are read and checked, and all images are there.
+
+    Args:
+        folder: InsightFace's, with `meta/` and `loose_crop/`.
+        target: "IJBB" or "IJBC".
+        use_norm_score: False: each image's feature is brought to unit length before they are pooled.
+        use_detector_score: weigh each image by its detector score.
+        with_images: False: for features made elsewhere; `images` is None, landmarks are not read.
+
+    Raises:
+        MetaError: a list is missing or damaged, or contradicts another; names file and line.
+        ValueError: images are missing, another target.
+    """
+
+    version = 1
+
+    def __init__(
+        self,
+        folder: Path | str,
+        target: str,
+        use_norm_score: bool = True,
+        use_detector_score: bool = True,
+        with_images: bool = True,
+    ):
+        self.name, self.folder = target.lower(), Path(folder)
+        self.use_norm_score, self.use_detector_score = use_norm_score, use_detector_score
+        self.faces = read_faces(self.folder, target)
+        self.pairs = read_pairs(self.folder, target, self.faces.templates)
+        self.search = read_search(self.folder, target, self.faces.templates)
+        self.images = None
+        if with_images:
+            landmarks = read_landmarks(self.faces)
+            self.images = FaceImages(self.folder / "loose_crop", self.faces.names, landmarks)
+
+    def templates(self, h: np.ndarray) -> Templates:
+        """Pool (n, D) float32 features of the images.
+
+        Raises:
+            ValueError: features of another number of images.
+        """
+        faces = self.faces
+        if len(h) != len(faces.names):
+            raise ValueError(f"features of {len(h)} images, but {self.name} has {len(faces.names)}")
+        weights = self.use_norm_score, self.use_detector_score
+        u = pool(h, faces.score, faces.template, faces.media, *weights)
+        zero = np.flatnonzero(~u.any(axis=1))
+        if not len(zero):
+            return Templates(u, ())
+        first = faces.templates[zero[0]]
+        return Templates(u, (f"{len(zero)} of {len(u)} templates are zero, the first is {first}: they score 0",))
+
+    def pair_scores(self, templates: Templates) -> np.ndarray:
+        """(pairs,) float64 scores in the list's order."""
+        return pair_scores(templates.u, self.pairs.first, self.pairs.second)
+
+    def score(self, features: Features) -> Result:
+        """1:1 and, where its lists are there, 1:N.
+
+        Metrics: `tar@far=1e-6` ... `1e-1` by InsightFace's choice of the nearest point of the ROC, `strict_tar@far=...`
+        without exceeding the FAR; those of `eval.ijb.identification.identify`. Intervals (bootstrap over subjects) are
+        those of ranks and, where the lists of 1:N name every subject, of `strict_tar`.
+
+        Raises:
+            ValueError: features of another number of images, or not finite.
+        """
+        templates = self.templates(features.h)
+        scores = self.pair_scores(templates)
+        result = verification(scores, self.pairs.issame)
+        replicates = verification_replicates(scores, self.pairs, subject_numbers(self.search, len(templates.u)))
+        notes = templates.notes + result.notes
+        if self.search is None:
+            notes += (f"no 1:N: no lists of it in {self.folder / 'meta'}",)
+        else:
+            found, rank = identify(templates.u, self.search)
+            probes = self.search.probes.subject
+            result.metrics.update(found)
+            result.evidence.update({"rank": rank, "identity": probes})
+            result.evidence.update({f"right/rank{k}": rank <= k for k in RANKS})
+            replicates |= rank_replicates(rank, probes)
+        result.evidence.update({f"replicates/{name}": draws for name, draws in replicates.items()})
+        shown = (*result.headline, *(f"rank{k}" for k in RANKS), *(f"tpir@fpir={fpir:g}" for fpir in FPIRS))
+        return result._replace(
+            headline=tuple(name for name in shown if name in result.metrics),
+            intervals={name: interval(draws) for name, draws in replicates.items() if not np.isnan(draws).all()},
+            notes=notes,
+        )
+
+
+def verification(scores: np.ndarray, issame: np.ndarray) -> Result:
+    """TAR at IJB's FARs from (p,) scores and flags; see `IJB.score`."""
+    genuine, impostor = scores[issame], np.sort(scores[~issame])
+    nearest, _ = insightface_tar(genuine, impostor, list(FARS.values()))
+    strict = strict_tar(genuine, impostor, list(FARS.values()))
+    metrics = {f"tar@far={far}": float(tar) for far, tar in zip(FARS, nearest, strict=True)}
+    metrics |= {f"strict_tar@far={far}": float(tar) for far, tar in zip(FARS, strict, strict=True)}
+    far, tar = roc_points(genuine, impostor)
+    lowest, highest = min(genuine.min(), impostor[0]), max(genuine.max(), impostor[-1])
+    notes = ()
+    if highest - lowest < ALIKE:
+        notes = (f"all scores are {highest:.6f} within {ALIKE:g}: every feature is the same, the rates are rounding",)
+    evidence = {"genuine": genuine.astype(np.float32), "far": far, "tar": tar}
+    return Result(metrics, tuple(f"tar@far={far}" for far in FARS), {}, evidence, notes)
+
+
+def find_ijb(root: Path | str, name: str) -> Path | None:
+    """The folder of "ijbb" or "ijbc": `root/IJBB`, `root/ijbb` or `root` itself; None where none has its lists.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    if name.upper() not in TARGETS:
+        raise ValueError(f"{name!r}: expected {' or '.join(target.lower() for target in TARGETS)}")
+    folders = [Path(root) / name.upper(), Path(root) / name.lower(), Path(root)]
+    listed = (folder for folder in folders if (folder / "meta" / f"{name.lower()}_face_tid_mid.txt").is_file())
+    return next(listed, None)
