@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-PIECE = 1 << 19  # bytes: with what is computed from them they stay in a core's cache
+PIECE = 1 << 20  # bytes: with what is computed from them they stay in the cache
 THREADS = 2
 DIGITS = 8  # of a whole number: what a 64-bit word holds
 _ZEROS, _CARRY, _HIGH = (np.uint64(int(byte * 8, 16)) for byte in ("30", "06", "f0"))
