@@ -50,22 +50,19 @@ def _with_model(opened: Opened, options: argparse.Namespace) -> dict[str, Record
     """Embed and score each target; what is wrong with one is said and does not keep the others from running."""
     model = _open_model(options, options.channels)
     embed = _embedder(model, options)
-    colour = {"channels": model.channels, "mean": model.mean, "std": model.std}
     norms = None if model.norm_mean is None or model.norm_std is None else (model.norm_mean, model.norm_std)
-    print(f"model    {options.model}: {model.network}, {model.embedding_size}-d, {model.channels}, "
-          f"(value - {model.mean:g}) / {model.std:g}")  # fmt: skip
+    print(model.describe())
     folder = None if options.no_cache else options.cache or options.output.with_name("features")
     records = {}
     for name, target in opened.targets.items():
         try:
-            key = {"digest": model.digest, **colour}
-            features, data_digest = embedded(embed, target, options.fusion, key, folder)
+            features, data_digest = embedded(embed, target, options.fusion, model.key(), folder)
             result = target.score(features)
         except ValueError as error:
             opened.wrong[name] = " ".join(str(error).split())
             report(f"{name}: {opened.wrong[name]}")
             continue
-        records[name] = Record(result, target.version, data_digest, {"fusion": options.fusion, **colour})
+        records[name] = Record(result, target.version, data_digest, {"fusion": options.fusion, **model.key()})
         place = (options.output, str(options.model), model.digest, name)
         write_outputs(*place, records[name], features, target.images, norms)
     return records

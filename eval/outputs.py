@@ -1,4 +1,4 @@
-"""What an evaluation leaves: results.json, and beside it a folder with evidence, pictures and the quality of each image."""
+"""What an evaluation leaves: results.json, beside it a folder with evidence, pictures and the quality of each image."""
 
 from pathlib import Path
 

@@ -51,6 +51,15 @@ class Model:
     norm_mean: float | None = None
     norm_std: float | None = None
 
+    def key(self) -> dict[str, object]:
+        """What tells features of this model from others': its file and how it takes pixels. JSON."""
+        return {"digest": self.digest, "channels": self.channels, "mean": self.mean, "std": self.std}
+
+    def describe(self) -> str:
+        """One line for the user."""
+        pixels = f"{self.channels}, (value - {self.mean:g}) / {self.std:g}"
+        return f"model    {self.network}, {self.embedding_size}-d; takes {pixels}"
+
 
 def open_model(
     path: Path | str,
@@ -59,11 +68,13 @@ def open_model(
     channels: str | None = None,
     mean: float | None = None,
     std: float | None = None,
+    insightface: bool = False,
 ) -> Model:
     """Read a model; nothing in its file runs. What is not given comes from the file or from the files beside it.
 
     Args:
         network: a name of `recognition.backbones`; an ONNX model holds its own.
+        insightface: what nothing says of pixels is as InsightFace's models have it: RGB, 127.5, 127.5.
 
     Raises:
         ValueError: the file is missing, damaged or of another network or width; nothing says its channel order (an ONNX
@@ -76,6 +87,8 @@ def open_model(
     backbone, facts, width = (_open_onnx if is_onnx else _open_state_dict)(path, facts)
     if facts.embedding_size not in (None, width):
         raise ValueError(f"model {path} makes features of {width} dimensions, not of {facts.embedding_size}")
+    if insightface:
+        facts = facts.over(Facts(channels="rgb", mean=MEAN, std=STD))
     _check_complete(path, facts)
     return Model(
         backbone.eval(),

@@ -87,7 +87,7 @@ def test_damaged_data_leaves_the_other_targets_their_results(run, tmp_path, caps
 def test_a_second_run_takes_the_features_it_has(run, tmp_path, monkeypatch):
     words = [str(run / "model.pt"), "--data", str(run), "--target", "pairs", "--output"]
     main([*words, str(tmp_path / "a" / "results.json"), "--cache", str(tmp_path / "cache")])
-    monkeypatch.setattr("eval.__main__.extract", None)
+    monkeypatch.setattr("eval.cache.extract", None)
     main([*words, str(tmp_path / "b" / "results.json"), "--cache", str(tmp_path / "cache")])
     first, second = (read_results(tmp_path / folder / "results.json") for folder in "ab")
     assert first == second

@@ -42,11 +42,12 @@ def test_what_our_training_saves_says_itself_what_it_is(tiny, tmp_path):
 
 def test_other_programs_load_what_we_save(tmp_path):
     backbone = get_backbone("mini", 32)
-    save_model(tmp_path / "model.pt", backbone, "mini", 32)
+    save_model(tmp_path / "model.pt", backbone, "mini", 32, 21.5, 3.25)
     state = torch.load(tmp_path / "model.pt", weights_only=True)
     assert set(state) == set(backbone.state_dict())
     facts = state._metadata[""]["qgface"]
-    assert facts == {"network": "mini", "embedding_size": 32, "channels": "rgb", "mean": 127.5, "std": 127.5}
+    pixels = {"channels": "rgb", "mean": 127.5, "std": 127.5}
+    assert facts == {"network": "mini", "embedding_size": 32, **pixels, "norm_mean": 21.5, "norm_std": 3.25}
     assert state._metadata["bn1"] == backbone.state_dict()._metadata["bn1"]  # BatchNorm's version stays
     plain = get_backbone("mini", 32)
     plain.load_state_dict(state, strict=True)
