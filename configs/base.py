@@ -65,8 +65,9 @@ config.overwrite = False  # True: a run that is already in `output` is replaced
 config.keep_checkpoints = 2  # newest ones kept
 config.frequent = 10  # steps between lines of metrics.jsonl
 config.verbose = 2000  # steps between evaluations; 0: after each epoch
-config.val_targets = []  # names of .bin files, "lfw" for lfw.bin
+config.val_targets = []  # "lfw" for lfw.bin; scface, tinyface, ijbb, ijbc, cross_resolution: docs/evaluation.md
 config.val_dir = None  # their folder; None: `rec`
+config.val_pairs = 600  # of its set that cross_resolution takes, a multiple of 10: it embeds each pair twelve times
 
 # --- QGFace: views and augmentation (design: view k is the original, view q the augmented image)
 config.views = ("original",)  # ("original",), ("augmented",) or ("original", "augmented")
@@ -120,9 +121,9 @@ least = {
     "num_classes": 1, "num_image": 1, "num_workers": 0, "seed": 0, "embedding_size": 1, "dropout": 0.0, "batch_size": 1,
     "total_batch_size": 1, "lr": 0.0, "momentum": 0.0, "weight_decay": 0.0, "num_epoch": 1, "max_step": 1,
     "lr_power": 0.0, "lr_gamma": 0.0, "clip_grad_norm": 0.0, "gradient_acc": 1, "keep_checkpoints": 1, "frequent": 1,
-    "verbose": 0, "memory_budget": 0, "nonfinite_limit": 1, "margin": 0.0, "norm_weight": 0.0, "scale": 0.0,
-    "cache_limit": 0.0, "shuffle_shards": 1, "contrast_scale": 0.0, "contrast_weight": 0.0, "queue_size": 0,
-    "quality_std": 0.0,
+    "verbose": 0, "val_pairs": 10, "memory_budget": 0, "nonfinite_limit": 1, "margin": 0.0, "norm_weight": 0.0,
+    "scale": 0.0, "cache_limit": 0.0, "shuffle_shards": 1, "contrast_scale": 0.0, "contrast_weight": 0.0,
+    "queue_size": 0, "quality_std": 0.0,
 }  # fmt: skip
 most = {
     "seed": 2**32 - 1, "dropout": 1.0, "sample_rate": 1.0, "quality_threshold": 1.0, "quality_ema": 1.0,

@@ -32,7 +32,10 @@ def embedded(
         with tqdm(total=len(target.images), desc=target.name, unit="image", dynamic_ncols=True, mininterval=1) as bar:
             return extract(embed, target.images, fusion, bar.update)
 
-    return cached(folder, target.name, {"model": model, "data": data, "fusion": fusion}, make)[0], data
+    features, kept = cached(folder, target.name, {"model": model, "data": data, "fusion": fusion}, make)
+    if kept:
+        print(f"{target.name}: features kept in {folder}")
+    return features, data
 
 
 def read_features(path: Path, size: int | None = None, flip: bool = True) -> Features:

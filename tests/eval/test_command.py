@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from eval.__main__ import main
+from eval.metrics import fold_accuracies
 from eval.results import read_results
 from recognition.backbones import get_backbone
+from recognition.models import save_model
 from tests import faces
 from utils.bins import write_bin
 from utils.jpeg import encode
@@ -30,7 +33,11 @@ def test_results_are_shown_and_written(run, capsys, tmp_path):
     words = ["--data", str(run), "--target", "pairs", "lfw", "more", "--output", str(output)]
     main([str(run / "model.pt"), *words])
     shown = capsys.readouterr().out
-    assert (tmp_path / "results" / "more.npz").is_file() and len(list((tmp_path / "features").iterdir())) == 2
+    beside = {path.name for path in (tmp_path / "results").iterdir()}
+    kinds = (".npz", "_quality.csv", "_roc.png", "_distances.png", "_discard.png")
+    assert beside == {f"{name}{kind}" for name in ("pairs", "more") for kind in kinds}
+    assert (tmp_path / "results" / "more_quality.csv").read_text().count("\n") == 41
+    assert len(list((tmp_path / "features").iterdir())) == 2
     assert "skipped lfw: no lfw.bin in" in shown and "accuracy" in shown
     results = json.loads(output.read_text())
     assert list(results["targets"]) == ["pairs", "more"] and results["model"] == str(run / "model.pt")
@@ -91,3 +98,64 @@ def test_a_second_run_takes_the_features_it_has(run, tmp_path, monkeypatch):
     main([*words, str(tmp_path / "b" / "results.json"), "--cache", str(tmp_path / "cache")])
     first, second = (read_results(tmp_path / folder / "results.json") for folder in "ab")
     assert first == second
+
+
+def test_two_models_are_compared(run, tmp_path, capsys):
+    torch.manual_seed(1)
+    save_model(tmp_path / "other.pt", get_backbone("tiny", 16), "tiny", 16)
+    words = ["--data", str(run), "--target", "pairs", "--no-cache", "--output"]
+    main([str(run / "model.pt"), *words, str(tmp_path / "a.json")])
+    main([str(tmp_path / "other.pt"), *words, str(tmp_path / "b.json"), "--against", str(tmp_path / "a.json")])
+    shown = capsys.readouterr().out
+    assert f"against {tmp_path / 'a.json'}" in shown and "McNemar" in shown and not (run / "features").exists()
+    ours, theirs = (read_results(tmp_path / f"{name}.json")["targets"]["pairs"]["accuracy"] for name in "ba")
+    assert f"{100 * (ours - theirs):+.2f}" in shown
+    with pytest.raises(ValueError, match="absent.json cannot be read"):
+        main([str(run / "model.pt"), *words, str(tmp_path / "a.json"), "--against", str(tmp_path / "absent.json")])
+
+
+def test_cross_resolution(run, tmp_path, capsys):
+    words = ["--data", str(run), "--target", "cross_resolution:pairs", "--pairs", "20", "--no-cache", "--output"]
+    main([str(run / "model.pt"), *words, str(tmp_path / "results.json")])
+    assert "mean_cross" in capsys.readouterr().out
+    beside = {path.name.removeprefix("cross_resolution_pairs") for path in (tmp_path / "results").iterdir()}
+    assert beside == {".npz", "_quality.csv", "_accuracy.png", "_norm.png"}
+
+
+def test_features_made_elsewhere(run, tmp_path, capsys):
+    h = np.random.default_rng(0).standard_normal((80, 8)).astype(np.float32)
+    np.save(tmp_path / "h.npy", h)
+    words = ["--features", str(tmp_path / "h.npy"), "--data", str(run), "--target", "pairs"]
+    main(words)
+    numbers = read_results(tmp_path / "results.json")["targets"]["pairs"]
+    u = h / np.linalg.norm(h.astype(float), axis=1, keepdims=True)
+    issame = np.tile([True, False], 20)
+    assert numbers["accuracy"] == fold_accuracies(np.square(u[0::2] - u[1::2]).sum(1), issame)[0].mean()
+    assert numbers["xnorm"] == pytest.approx(np.linalg.norm(h, axis=1).mean(), rel=1e-6)
+    for wrong, message in ((["more"], "has 80 rows, but more has 40 images"), (["pairs", "more"], "they are of one")):
+        with pytest.raises(ValueError, match=message):
+            main([*words[:-1], *wrong])
+    with pytest.raises(ValueError, match="expected a model or --features FILE.npy, one of them"):
+        main([str(run / "model.pt"), *words])
+
+
+def test_check_color_says_which_order(run, capsys):
+    main([str(run / "model.pt"), "--data", str(run), "--target", "pairs", "--check-color"])
+    shown = capsys.readouterr().out
+    assert "pairs.bin: channels: rgb " in shown and "bgr " in shown and not (run / "results.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--pairs", "25"], "pairs=25: expected a multiple of 10"),
+        (["--batch-size", "0"], "--batch-size 0: expected at least 1"),
+        (["--output", "results"], "expected a file name that ends in .json"),
+        (["--check-color", "--target", "absent"], "absent.bin cannot be read"),
+    ],
+)
+def test_options_that_cannot_be(run, tmp_path, words, message, capsys):
+    words = ["--target", "cross_resolution:pairs", *words]
+    with pytest.raises((ValueError, SystemExit), match=f"{message}|2") as caught:
+        main([str(run / "model.pt"), "--data", str(run), *words])
+    assert message in (str(caught.value) + capsys.readouterr().err)

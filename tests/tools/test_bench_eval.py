@@ -4,7 +4,7 @@ import numpy as np
 
 from eval.metrics import fold_accuracies, tar_at_far
 from eval.roc import auc, insightface_tar
-from tools.bench import eval_folds_peer as peer
+from tools.bench.evaluation import folds_peer as peer
 
 
 def pairs(n=300, noise=0.8):

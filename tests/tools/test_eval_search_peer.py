@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from eval.identification import cmc, search
-from tools.bench.eval_search_peer import identify
+from tools.bench.evaluation.search_peer import identify
 
 
 def test_the_numbers_are_the_peers():

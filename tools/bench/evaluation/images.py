@@ -13,7 +13,7 @@ from eval.verification import BinImages
 from recognition.backbones import get_backbone
 from recognition.data.synthetic.draw import draw
 from recognition.embedder import Embedder
-from tools.bench.measure import Row, peak_mib, seconds
+from tools.bench.measure import Row, compare_speed, seconds
 from utils import jpeg
 from utils.bins import write_bin
 
@@ -41,11 +41,7 @@ def opening(path: Path, runs: int) -> list[Row]:
     ours = {"first batch": lambda: next(chunks(_open(path), 0, images)), "whole": lambda: _walk(_open(path), images)}
     rows = []
     for case in ours:
-        took = seconds({"peer": peer[case], "ours": ours[case]}, runs, warmup=0)
-        needs = {"peer": peak_mib(peer[case]), "ours": peak_mib(ours[case])}
-        name = f"opening a .bin of {images:,} images, {case}"
-        rows.append(Row(name, "s", took["peer"], took["ours"], 1 / 8))
-        rows.append(Row(name, "MiB", needs["peer"], needs["ours"], 1 / 8))
+        rows += compare_speed(f"a .bin of {images:,} images, {case}", ours[case], peer[case], runs, 8, 1 / 8)
     return rows
 
 

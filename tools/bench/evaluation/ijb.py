@@ -19,7 +19,7 @@ from sklearn.preprocessing import normalize
 from eval.ijb.columns import map_pieces
 from eval.ijb.target import FARS, IJB
 from eval.roc import insightface_tar
-from tools.bench.measure import Row, compare, peak_mib
+from tools.bench.measure import Row, compare_speed, peak_mib
 
 D = 512
 
@@ -179,7 +179,7 @@ def rows(quick: bool) -> list[Row]:
         if printed[0] != printed[1]:
             raise AssertionError(f"the tables differ: ours {printed[0]}, the peer's {printed[1]}")
         case = f"{small.target} 1:1, {small.images:,} images, {small.pairs:,} pairs"
-        result = compare(case, lambda: ours(folder, small, h), lambda: peer(folder, small, h), 1, 1 / 15, 1 / 2)
+        result = compare_speed(case, lambda: ours(folder, small, h), lambda: peer(folder, small, h), 1, 15, 1 / 2)
         per_pair = _seconds(folder, small, h) / small.pairs
         del h
         folder = Path(root) / "large"
