@@ -18,7 +18,8 @@ from eval.confidence import interval, mean_replicates
 from eval.features import Features, unit
 from eval.metrics import fold_accuracies
 from eval.protocol import Result
-from eval.quality import norm_rises
+from eval.quality import error_vs_discard, norm_rises, pair_quality, pauc
+from eval.roc import strict_thresholds
 from eval.verification import BinImages
 
 ORIGINAL = f"{degrade.SIDE}px"
@@ -38,6 +39,7 @@ class GradedImages:
 
     def __init__(self, source: BinImages, chosen: np.ndarray, grades: Sequence[str]):
         self._source, self._chosen, self._names = source, chosen, tuple(grades)
+        self.names = [f"{index}@{name}" for name in grades for index in chosen.tolist()]
         self._grades = [degrade.grade(name) for name in grades]
 
     def __len__(self) -> int:
@@ -139,8 +141,22 @@ class CrossResolution:
         for name in headline:
             if name not in intervals:
                 intervals[name] = interval(mean_replicates(evidence[f"right/{name}"]))
+        if len(self.grades) > 1 and 0 < self.issame.sum() < len(self.issame):
+            metrics["pauc"], evidence["discarded"], evidence["fnmr"] = self._discard(evidence)
         note = norm_rises([(int(grade[:-2]), metrics[f"norm@{grade}"]) for grade in resolutions])
         return Result(metrics, tuple(headline), intervals, evidence, (note,) if note else ())
+
+    def _discard(self, evidence: dict[str, np.ndarray]) -> tuple[float, np.ndarray, np.ndarray]:
+        """pAUC and curve of error versus discard over the pairs of all grades together, one image degraded: sharp
+        pairs alone leave hardly an error that a quality could foresee. Quality is the lower norm, FAR 1e-2.
+        """
+        score = np.concatenate([-evidence[f"dist/cross@{grade}"] for grade in self.grades[1:]])
+        first = evidence[f"z/{ORIGINAL}"][0::2]
+        quality = np.concatenate([pair_quality(first, evidence[f"z/{grade}"][1::2]) for grade in self.grades[1:]])
+        issame = np.tile(self.issame, len(self.grades) - 1)
+        (threshold,) = strict_thresholds(score[~issame], [1e-2])
+        curve = error_vs_discard(score[issame], quality[issame], threshold)
+        return pauc(curve), curve.discard, curve.fnmr
 
 
 def by_resolution(metrics: dict[str, float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -88,8 +88,9 @@ class IJB:
         """1:1 and, where its lists are there, 1:N.
 
         Metrics: `tar@far=1e-6` ... `1e-1` by InsightFace's choice of the nearest point of the ROC, `strict_tar@far=...`
-        without exceeding the FAR; those of `eval.ijb.identification.identify`. Intervals (bootstrap over subjects) are
-        those of ranks and, where the lists of 1:N name every subject, of `strict_tar`.
+        without exceeding the FAR; those of `eval.ijb.identification.identify`; `pairs`, and `xnorm` (mean norm).
+        Intervals (bootstrap over subjects) are those of ranks and, where the lists of 1:N name every subject, of the
+        rates up to FAR 1e-3: of the strict ones, from which the nearest ones differ by a pair or so.
 
         Raises:
             ValueError: features of another number of images, or not finite.
@@ -97,7 +98,9 @@ class IJB:
         templates = self.templates(features.h)
         scores = self.pair_scores(templates)
         result = verification(scores, self.pairs.issame)
-        replicates = verification_replicates(scores, self.pairs, subject_numbers(self.search, len(templates.u)))
+        result.metrics.update(pairs=len(scores), xnorm=float(features.z.mean(dtype=np.float64)))
+        strict = verification_replicates(scores, self.pairs, subject_numbers(self.search, len(templates.u)))
+        replicates = strict | {name.removeprefix("strict_"): draws for name, draws in strict.items()}
         notes = templates.notes + result.notes
         if self.search is None:
             notes += (f"no 1:N: no lists of it in {self.folder / 'meta'}",)

@@ -119,7 +119,7 @@ def test_cross_resolution(run, tmp_path, capsys):
     main([str(run / "model.pt"), *words, str(tmp_path / "results.json")])
     assert "mean_cross" in capsys.readouterr().out
     beside = {path.name.removeprefix("cross_resolution_pairs") for path in (tmp_path / "results").iterdir()}
-    assert beside == {".npz", "_quality.csv", "_accuracy.png", "_norm.png"}
+    assert beside == {".npz", "_quality.csv", "_accuracy.png", "_norm.png", "_discard.png"}
 
 
 def test_features_made_elsewhere(run, tmp_path, capsys):

@@ -131,6 +131,26 @@ def test_numbers_of_random_features_by_loops(faces):
     assert np.array_equal(result.evidence["issame"], faces.issame) and "cross@112px" not in metrics
 
 
+def test_the_norm_as_quality_by_loops(faces):
+    """Discarded are all pairs whose worse image has a norm below each one that there is, those of equal norm at once."""
+    draw = np.random.default_rng(1)
+    features = checked(draw.normal(size=(800, 4)).astype(np.float32))
+    result = CrossResolution(faces, grades=GRADES).score(features)
+    genuine, impostor, quality = [], [], []
+    for g in range(1, 1 + len(GRADES)):
+        for i, same in enumerate(faces.issame):
+            score = -result.evidence[f"dist/cross@{('112px', *GRADES)[g]}"][i]
+            (genuine if same else impostor).append(score)
+            if same:
+                quality.append(min(features.z[2 * i], features.z[g * 160 + 2 * i + 1]))
+    threshold = sorted(impostor, reverse=True)[int(0.01 * len(impostor))]
+    wrong, quality = np.array(genuine) <= threshold, np.array(quality)
+    discarded = [np.mean(quality < lowest) for lowest in sorted(set(quality))]
+    fnmr = [np.mean(wrong[quality >= lowest]) for lowest in sorted(set(quality))]
+    assert np.allclose(result.evidence["discarded"], discarded) and np.allclose(result.evidence["fnmr"], fnmr)
+    assert 0 < result.metrics["pauc"] < 2
+
+
 def by_person(faces, h_of_grade):
     """Features that tell people, made worse at each grade by `h_of_grade(one_hot, grade index)`."""
     one_hot = np.eye(4, dtype=np.float32)[who(faces)]
