@@ -132,7 +132,7 @@ def test_numbers_of_random_features_by_loops(faces):
 
 
 def test_the_norm_as_quality_by_loops(faces):
-    """Discarded are all pairs whose worse image has a norm below each one that there is, those of equal norm at once."""
+    """Discarded are all pairs whose worse image has a norm below each that there is, those of equal norm at once."""
     draw = np.random.default_rng(1)
     features = checked(draw.normal(size=(800, 4)).astype(np.float32))
     result = CrossResolution(faces, grades=GRADES).score(features)
