@@ -15,6 +15,7 @@ import torch
 from easydict import EasyDict
 from torch import nn
 
+from eval.drawing import draw
 from eval.protocol import Result, Target, evaluate
 from eval.results import Record, write_results
 from eval.table import results_table
@@ -170,7 +171,7 @@ def main(words: list[str]) -> None:
 
 
 def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, Target]]:
-    """The training faces and the verification sets that are there; what the config says of the data must be true."""
+    """The training faces and the targets that are there; what the config says of the data must be true."""
     places = cfg.rec if isinstance(cfg.rec, list) else [cfg.rec]
     if cfg.rec == "synthetic":
         places = [str(ROOT / "data" / "demo")]
@@ -341,13 +342,16 @@ class Run:
         return results
 
     def write(self, results: dict[str, Result], targets: dict[str, Target]) -> None:
-        """results.json of the model that was written last."""
+        """results.json of the model that was written last, and its pictures."""
         model = self.folder / "model.pt"
         records = {
-            name: Record(result, targets[name].version, targets[name].images.digest(), {"fusion": "sum"})
+            name: Record(result, targets[name].version, targets[name].digest(), {"fusion": "sum"})
             for name, result in results.items()
         }
-        write_results(self.folder / "results.json", model, file_digest(model), records)
+        path = self.folder / "results.json"
+        write_results(path, model, file_digest(model), records)
+        for name, result in results.items():
+            draw(path.with_suffix(""), name, result)
 
 
 def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step) -> str:
@@ -369,7 +373,7 @@ def farewell(folder: Path, results: dict, cfg) -> str:
     return "\n".join(
         [
             f"model       {shown}/model.pt",
-            f"results     {shown}/results.json" if results else "results     none; val_targets names the .bin sets",
+            f"results     {shown}/results.json" if results else "results     none; val_targets names the targets",
             f"log         {shown}/metrics.jsonl, tensorboard --logdir {shown}/tensorboard",
             f"checkpoint  {shown}/checkpoints",
             "next        ./run.sh configs/celeba_small.py rec=FOLDER     train on your own faces (docs/data.md)"

@@ -13,7 +13,7 @@ from eval.color import check_color, verdict
 from eval.compare import compare, comparison_table
 from eval.embed import FUSIONS
 from eval.outputs import write_outputs
-from eval.results import Record
+from eval.results import Record, read_results
 from eval.table import results_table
 from eval.targets import Opened, open_targets
 from eval.verification import BinImages
@@ -23,48 +23,42 @@ from utils import parallel
 from utils.cli import Parser, report, user_errors
 from utils.files import file_digest
 
+WIDTH = 512  # of features made elsewhere, to tell (n, D) from InsightFace's (n, 2 D)
+
 
 def main(words: list[str]) -> None:
     """Open targets and model, run one target after the other, each written when it is done; one table at the end."""
     options = _options(words)
     if options.check_color:
         return _check_color(options)
-    opened = open_targets(options.data, options.target, options.pairs)
+    if options.against:
+        read_results(options.against)  # found wrong now, not after hours
+    opened = open_targets(options.data, options.target, options.pairs, with_images=options.features is None)
     _say_what_is_missing(opened, options.data)
     records = _with_features(opened, options) if options.features else _with_model(opened, options)
     if records:
-        print(results_table({name: record.result for name, record in records.items()}))
-        for name, record in records.items():
-            for note in record.result.notes:
-                print(f"note: {name}: {note}")
-    if options.against and records:
-        rows, notes = compare(records, options.against)
-        print(f"against {options.against}\n{comparison_table(rows)}", *(f"note: {note}" for note in notes), sep="\n")
-    if records:
-        print(f"results  {options.output}, pictures and quality in {options.output.with_suffix('')}/")
+        _show(records, options)
     if opened.wrong:
         raise SystemExit(2)
 
 
 def _with_model(opened: Opened, options: argparse.Namespace) -> dict[str, Record]:
     """Embed and score each target; what is wrong with one is said and does not keep the others from running."""
-    model = _open_model(options, options.channels)
+    model = _open_model(options)
     embed = _embedder(model, options)
-    norms = None if model.norm_mean is None or model.norm_std is None else (model.norm_mean, model.norm_std)
     print(model.describe())
+    norms = None if model.norm_mean is None or model.norm_std is None else (model.norm_mean, model.norm_std)
+    place = (options.output, str(options.model), model.digest)
     folder = None if options.no_cache else options.cache or options.output.with_name("features")
+    how = {"fusion": options.fusion, **model.key()}
     records = {}
     for name, target in opened.targets.items():
         try:
-            features, data_digest = embedded(embed, target, options.fusion, model.key(), folder)
-            result = target.score(features)
+            features = embedded(embed, target, options.fusion, model.key(), folder)
+            records[name] = write_outputs(*place, target, features, how, norms)
         except ValueError as error:
-            opened.wrong[name] = " ".join(str(error).split())
-            report(f"{name}: {opened.wrong[name]}")
-            continue
-        records[name] = Record(result, target.version, data_digest, {"fusion": options.fusion, **model.key()})
-        place = (options.output, str(options.model), model.digest, name)
-        write_outputs(*place, records[name], features, target.images, norms)
+            opened.wrong[name] = str(error)
+            report(f"{name}: {error}")
     return records
 
 
@@ -73,27 +67,34 @@ def _with_features(opened: Opened, options: argparse.Namespace) -> dict[str, Rec
     if len(opened.targets) != 1:
         raise ValueError(f"--features: they are of one target; name it: --target {next(iter(opened.targets))}")
     ((name, target),) = opened.targets.items()
-    features = read_features(options.features, options.embedding_size, options.fusion != "none")
-    if len(features.h) != len(target.images):
-        raise ValueError(f"{options.features} has {len(features.h)} rows, but {name} has {len(target.images)} images")
-    record = Record(target.score(features), target.version, target.images.digest(), {"features": str(options.features)})
-    digest = file_digest(options.features)
-    write_outputs(options.output, str(options.features), digest, name, record, features, target.images, None)
-    return {name: record}
+    features = read_features(options.features, options.embedding_size or WIDTH, options.fusion != "none")
+    place = (options.output, str(options.features), file_digest(options.features))
+    return {name: write_outputs(*place, target, features, {"fusion": options.fusion})}
+
+
+def _show(records: dict[str, Record], options: argparse.Namespace) -> None:
+    print(results_table({name: record.result for name, record in records.items()}))
+    notes = [f"{name}: {note}" for name, record in records.items() for note in record.result.notes]
+    if options.against:
+        rows, incomparable = compare(records, options.against)
+        print(f"against {options.against}\n{comparison_table(rows)}")
+        notes += incomparable
+    for note in notes:
+        print(f"note: {note}")
+    print(f"results  {options.output}, pictures and quality in {options.output.with_suffix('')}/")
 
 
 def _check_color(options: argparse.Namespace) -> None:
     """Say which channel order separates the pairs of a `.bin` better."""
-    name = (options.target or ["lfw"])[0].removesuffix(".bin")
-    path = options.data / f"{name}.bin"
-    pair_bin = load_bin(path)
-    model = _open_model(options, options.channels or "rgb")
+    pair_bin = load_bin(options.data / f"{options.target[0].removesuffix('.bin')}.bin")
+    model = _open_model(options, insightface=True)
     result = check_color(BinImages(pair_bin), pair_bin.issame, lambda order: _embedder(model, options, order))
-    print(f"{path}: {verdict(result, options.channels)}")
+    print(f"{model.describe()}\n{pair_bin.name}: {verdict(result, model.channels)}")
 
 
-def _open_model(options: argparse.Namespace, channels: str | None) -> Model:
-    return open_model(options.model, options.network, options.embedding_size, channels, options.mean, options.std)
+def _open_model(options: argparse.Namespace, insightface: bool = False) -> Model:
+    given = (options.network, options.embedding_size, options.channels, options.mean, options.std)
+    return open_model(options.model, *given, insightface=insightface)
 
 
 def _embedder(model: Model, options: argparse.Namespace, channels: str | None = None) -> Embedder:
@@ -119,7 +120,7 @@ def _options(words: list[str]) -> argparse.Namespace:
     add("model", type=Path, nargs="?", help="model.pt of a run, arcface_torch's, AdaFace's .ckpt, CVLface's, .onnx")
     add("--data", type=Path, required=True, help="folder of the targets")
     add("--target", nargs="+", help="lfw (DATA/lfw.bin) scface tinyface ijbb ijbc cross_resolution ...; default: all")
-    add("--features", type=Path, metavar="FILE.npy", help="(n, D), made elsewhere, in place of a model")
+    add("--features", type=Path, metavar="FILE.npy", help="(n, D) or (n, 2 D), made elsewhere")
     add("--network", help="network of the model; default: what the file says, or is")
     add("--embedding-size", type=int, help="likewise")
     add("--channels", choices=("rgb", "bgr"), help="order the model was trained with; default: what the file says")
@@ -137,8 +138,13 @@ def _options(words: list[str]) -> argparse.Namespace:
     options = parser.parse_args(words)
     if (options.model is None) == (options.features is None):
         raise ValueError("expected a model or --features FILE.npy, one of them; python -m eval --help shows how")
-    if options.batch_size < 1:
-        raise ValueError(f"--batch-size {options.batch_size}: expected at least 1")
+    if options.check_color and (options.model is None or len(options.target or ()) != 1):
+        raise ValueError("--check-color takes a model and one verification set: --target lfw")
+    if options.features is not None:
+        given = {"--fusion " + options.fusion: options.fusion in ("norm", "average")}
+        given |= {f"--{name}": getattr(options, name) is not None for name in ("network", "channels", "mean", "std")}
+        if wrong := [name for name, is_given in given.items() if is_given]:
+            raise ValueError(f"{', '.join(wrong)}: of no meaning with --features, which are made already")
     options.output = options.output or (options.model or options.features).with_name("results.json")
     if options.output.suffix != ".json":
         raise ValueError(f"--output {options.output}: expected a file name that ends in .json; pictures go beside it")

@@ -10,32 +10,29 @@ from tqdm import tqdm
 
 from eval.embed import Embed
 from eval.features import Features, checked, extract
-from eval.protocol import Target
+from eval.protocol import Target, file_stem
 from utils.files import replacing
 
 
-def embedded(
-    embed: Embed, target: Target, fusion: str, model: dict[str, object], folder: Path | None
-) -> tuple[Features, str]:
+def embedded(embed: Embed, target: Target, fusion: str, model: dict[str, object], folder: Path | None) -> Features:
     """Features of a target's images, with a progress bar, out of the cache where they are there.
 
     Args:
         model: what tells models apart, as the digest and the colour contract. JSON.
         folder: the cache; None: none.
-
-    Returns:
-        the features, and the digest of the images.
     """
-    data = target.images.digest()
 
     def make() -> Features:
         with tqdm(total=len(target.images), desc=target.name, unit="image", dynamic_ncols=True, mininterval=1) as bar:
             return extract(embed, target.images, fusion, bar.update)
 
-    features, kept = cached(folder, target.name, {"model": model, "data": data, "fusion": fusion}, make)
+    if folder is None:
+        return make()
+    key = {"model": model, "images": target.images.digest(), "fusion": fusion}
+    features, kept = cached(folder, target.name, key, make)
     if kept:
         print(f"{target.name}: features kept in {folder}")
-    return features, data
+    return features
 
 
 def read_features(path: Path, size: int | None = None, flip: bool = True) -> Features:
@@ -63,13 +60,11 @@ def read_features(path: Path, size: int | None = None, flip: bool = True) -> Fea
     return checked(h)
 
 
-def cached(
-    folder: Path | None, name: str, key: dict[str, object], make: Callable[[], Features]
-) -> tuple[Features, bool]:
+def cached(folder: Path, name: str, key: dict[str, object], make: Callable[[], Features]) -> tuple[Features, bool]:
     """Features from the cache, or made and put there.
 
     Args:
-        folder: the cache; None: none.
+        folder: the cache.
         name: what the files' names begin with.
         key: everything that the features depend on: digests of model and data, options. JSON.
         make: makes them.
@@ -77,10 +72,8 @@ def cached(
     Returns:
         the features, and whether they came from the cache. Files that are damaged are made again.
     """
-    if folder is None:
-        return make(), False
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:20]
-    path = folder / f"{name.replace(':', '_')}-{digest}.npz"
+    path = folder / f"{file_stem(name)}-{digest}.npz"
     found = _read(path)
     if found is not None:
         return found, True

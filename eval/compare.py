@@ -25,8 +25,8 @@ class Difference(NamedTuple):
 def compare(records: Mapping[str, Record], against: Path | str) -> tuple[list[Difference], list[str]]:
     """The headline metrics of targets that another results.json has too.
 
-    Where both kept which pairs or probes they had right, McNemar's exact test; where both kept bootstrap replicates,
-    the paired bootstrap.
+    Where both kept bootstrap replicates, the paired bootstrap, whose draws keep one person's probes together; else,
+    where both kept which pairs they had right, McNemar's exact test, which takes them as independent.
 
     Returns:
         the differences, and a line for each target that cannot be compared.
@@ -74,8 +74,8 @@ def _incomparable(record: Record, other: dict | None) -> str | None:
 
 def _test(metric: str, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> tuple[float | None, str]:
     right, replicates = f"right/{metric}", f"replicates/{metric}"
-    if right in ours and right in theirs:
-        return mcnemar(ours[right], theirs[right]), "McNemar"
     if replicates in ours and replicates in theirs:
         return p_value(ours[replicates], theirs[replicates]), "bootstrap"
+    if right in ours and right in theirs:
+        return mcnemar(ours[right], theirs[right]), "McNemar"
     return None, ""

@@ -13,14 +13,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from eval import degrade
-from eval.bins import BinError, PairBin
+from eval.bins import PairBin
 from eval.confidence import interval, mean_replicates
-from eval.features import Features, unit
-from eval.metrics import fold_accuracies
+from eval.features import Features, expect, unit
 from eval.protocol import Result
 from eval.quality import error_vs_discard, norm_rises, pair_quality, pauc
 from eval.roc import strict_thresholds
-from eval.verification import BinImages
+from eval.verification import BinImages, check_folds, verified
 
 ORIGINAL = f"{degrade.SIDE}px"
 RESOLUTIONS = ("8px", "12px", "16px", "20px", "28px")
@@ -38,7 +37,7 @@ class GradedImages:
     """
 
     def __init__(self, source: BinImages, chosen: np.ndarray, grades: Sequence[str]):
-        self._source, self._chosen, self._names = source, chosen, tuple(grades)
+        self._source, self._chosen, self._grade_names = source, chosen, tuple(grades)
         self.names = [f"{index}@{name}" for name in grades for index in chosen.tolist()]
         self._grades = [degrade.grade(name) for name in grades]
 
@@ -60,7 +59,7 @@ class GradedImages:
 
     def digest(self) -> str:
         """Of the encoded images, of which are chosen, and of what is done to them."""
-        parts = (self._source.digest(), self._chosen.tolist(), self._names, degrade.VERSION)
+        parts = (self._source.digest(), self._chosen.tolist(), self._grade_names, degrade.VERSION)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -89,10 +88,7 @@ class CrossResolution:
         grades: Sequence[str] = RESOLUTIONS + OTHERS,
         pairs: int | None = None,
     ):
-        if len(pair_bin.issame) < FOLDS:
-            raise BinError(
-                f"{pair_bin.name}.bin has {len(pair_bin.issame)} pairs: expected at least one for each of {FOLDS} folds"
-            )
+        check_folds(pair_bin, FOLDS)
         if len(set(grades) | {ORIGINAL}) <= len(grades):
             raise ValueError(f"grades {', '.join(grades)}: expected each one once, and {ORIGINAL} not among them")
         self.name, self.grades = name, (ORIGINAL, *grades)
@@ -111,6 +107,7 @@ class CrossResolution:
         Raises:
             ValueError: features that are not finite.
         """
+        expect(features, len(self.images), self.name)
         h, z = (array.reshape(len(self.grades), 2 * len(self.issame), -1) for array in features)
         original = unit(h[0])
         metrics: dict[str, float] = {"xnorm": float(z[0].mean(dtype=np.float64)), "pairs": len(self.issame)}
@@ -119,12 +116,16 @@ class CrossResolution:
             u = unit(h[row])
             firsts = {f"both@{grade}": u[0::2]} | ({f"cross@{grade}": original[0::2]} if row else {})
             for name, first in firsts.items():
-                metrics[name], evidence[f"dist/{name}"], evidence[f"right/{name}"] = _verified(
-                    first, u[1::2], self.issame
-                )
+                dist, accuracy, _, right = verified(first, u[1::2], self.issame, FOLDS)
+                metrics[name] = float(accuracy.mean())
+                evidence |= {f"dist/{name}": dist.astype(np.float32), f"right/{name}": right}
             metrics[f"norm@{grade}"] = float(z[row].mean(dtype=np.float64))
             evidence[f"z/{grade}"] = z[row, :, 0]
         return self._result(metrics, evidence)
+
+    def digest(self) -> str:
+        """Of the images, of what is done to them, and of which pairs are matched."""
+        return hashlib.sha256(f"{self.images.digest()} {self.issame.tolist()}".encode()).hexdigest()
 
     def _result(self, metrics: dict[str, float], evidence: dict[str, np.ndarray]) -> Result:
         """With means over resolutions, intervals, and the warning of the norm."""
@@ -169,14 +170,6 @@ def by_resolution(metrics: dict[str, float]) -> tuple[np.ndarray, np.ndarray, np
     both = [metrics[f"both@{side}px"] for side in sides]
     cross = [metrics.get(f"cross@{side}px", same) for side, same in zip(sides, both, strict=True)]  # one is both at 112
     return np.array(sides), np.array(both), np.array(cross)
-
-
-def _verified(first: np.ndarray, second: np.ndarray, issame: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Accuracy over folds, distances (n,) float32, and which pairs their fold's threshold decides rightly (n,) bool."""
-    dist = np.square(first - second).sum(axis=1)
-    accuracy, threshold = fold_accuracies(dist, issame, FOLDS)
-    of_pair = np.repeat(threshold, [len(fold) for fold in np.array_split(issame, FOLDS)])
-    return float(accuracy.mean()), dist.astype(np.float32), (dist < of_pair) == issame
 
 
 def _first_pairs(issame: np.ndarray, pairs: int) -> np.ndarray:

@@ -6,13 +6,13 @@ import numpy as np
 
 from eval import plots
 from eval.cross_resolution import by_resolution
-from eval.protocol import Result
+from eval.protocol import Result, file_stem
 
 
 def draw(folder: Path, name: str, result: Result) -> list[Path]:
     """Write `<name>_roc.png` and the like into a folder; returns the files."""
     metrics, evidence = result.metrics, result.evidence
-    stem, files = name.replace(":", "_"), []
+    stem, files = file_stem(name), []
     folder.mkdir(parents=True, exist_ok=True)
 
     def file(kind: str) -> Path:

@@ -5,7 +5,7 @@ Shapes: n images, D dimension.
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
@@ -22,6 +22,8 @@ MAX_READERS = 8  # threads; JPEG decoding and warping let go of the interpreter'
 class Images(Protocol):
     """What a target embeds."""
 
+    names: Sequence[str]  # as the target's list has them, or numbers
+
     def __len__(self) -> int: ...
 
     def read(self, start: int, end: int) -> np.ndarray:
@@ -32,7 +34,7 @@ class Images(Protocol):
         """
 
     def digest(self) -> str:
-        """SHA-256 in hex of everything that the pixels depend on."""
+        """SHA-256 in hex that changes when the pixels do: the key under which features are kept."""
 
 
 class Features(NamedTuple):
@@ -91,6 +93,12 @@ def checked(h: np.ndarray, z: np.ndarray | None = None) -> Features:
             f"the features of {len(bad)} of {len(h)} images hold NaN or infinity, the first is image {bad[0]}"
         )
     return Features(h, np.linalg.norm(h, axis=1) if z is None else np.asarray(z, dtype=np.float32))
+
+
+def expect(features: Features, images: int, name: str) -> None:
+    """Raise ValueError unless the features are of so many images."""
+    if len(features.h) != images:
+        raise ValueError(f"features of {len(features.h)} images, but {name} has {images}")
 
 
 def unit(h: np.ndarray) -> np.ndarray:

@@ -80,19 +80,21 @@ def cmc(rank: np.ndarray, k: int) -> np.ndarray:
 
 
 def rank_rates(rank: np.ndarray, identity: np.ndarray, names: dict[str, int]) -> Result:
-    """Rank-k rates with their intervals, by the bootstrap over identities, and which probes were right.
+    """Rank-k rates with intervals and replicates, by the bootstrap over identities.
 
     Args:
         rank: (P,) of the probes.
-        identity: (P,) int.
+        identity: (P,) int: the probes of one person are drawn together.
         names: metric -> k.
     """
-    unit = np.unique(identity, return_inverse=True)[1].reshape(-1)
     right = {name: rank <= k for name, k in names.items()}
-    metrics = {name: float(flags.mean()) for name, flags in right.items()}
-    intervals = {name: interval(mean_replicates(flags, unit)) for name, flags in right.items()}
-    evidence = {f"right/{name}": flags for name, flags in right.items()}
-    return Result(metrics, tuple(names), intervals, evidence)
+    replicates = {name: mean_replicates(flags, identity) for name, flags in right.items()}
+    return Result(
+        {name: float(flags.mean()) for name, flags in right.items()},
+        tuple(names),
+        {name: interval(draws) for name, draws in replicates.items()},
+        {f"replicates/{name}": draws for name, draws in replicates.items()},
+    )
 
 
 def _positions(row: np.ndarray, mates: np.ndarray, u: np.ndarray, gallery: np.ndarray, scale: np.ndarray) -> np.ndarray:

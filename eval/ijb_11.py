@@ -89,7 +89,7 @@ def image_features(options: argparse.Namespace, target: IJB) -> np.ndarray:
     embed = Embedder(model.backbone, device, model.channels, model.mean, model.std, options.batch_size)
     print(model.describe())
     folder = None if options.no_cache else options.result_dir / "features"
-    return embedded(embed, target, "none" if options.no_flip else "sum", model.key(), folder)[0].h
+    return embedded(embed, target, "none" if options.no_flip else "sum", model.key(), folder).h
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from eval.drawing import draw
-from eval.features import Features, Images
+from eval.features import Features
+from eval.protocol import Target
 from eval.quality import indicator
 from eval.quality_table import write_quality_csv
 from eval.results import Record, evidence_file, write_results
@@ -15,23 +16,29 @@ def write_outputs(
     path: Path,
     model: str,
     model_digest: str,
-    name: str,
-    record: Record,
+    target: Target,
     features: Features,
-    images: Images | None,
-    norms: tuple[float, float] | None,
-) -> None:
-    """One target's part of results.json, its evidence, pictures, and `<name>_quality.csv`.
+    options: dict[str, object],
+    norms: tuple[float, float] | None = None,
+) -> Record:
+    """Score a target and write its part of results.json, its evidence, pictures, and `<name>_quality.csv`.
 
     Args:
         path: of results.json.
-        images: None where the features were made elsewhere.
+        options: what the numbers depend on beside model and data.
         norms: mean and deviation that the quality indicator is taken from: training's; None: those of these images.
+
+    Raises:
+        ValueError: features of other images, a result that is not a finite number.
+        OSError: a file cannot be written.
     """
-    write_results(path, model, model_digest, {name: record})
-    evidence = evidence_file(path, name)
-    draw(evidence.parent, name, record.result)
-    z = features.z.astype(np.float64)
-    mean, std = norms or (z.mean(), z.std())
-    names = getattr(images, "names", None) or [str(index) for index in range(len(z))]
-    write_quality_csv(evidence.with_name(f"{evidence.stem}_quality.csv"), names, z, indicator(z, mean, std))
+    record = Record(target.score(features), target.version, target.digest(), options)
+    write_results(path, model, model_digest, {target.name: record})
+    evidence = evidence_file(path, target.name)
+    draw(evidence.parent, target.name, record.result)
+    if target.images is not None:
+        z = features.z.astype(np.float64)
+        mean, std = norms or (z.mean(), z.std())
+        csv = evidence.with_name(f"{evidence.stem}_quality.csv")
+        write_quality_csv(csv, target.images.names, z, indicator(z, mean, std))
+    return record

@@ -15,10 +15,11 @@ class Result(NamedTuple):
     `intervals`: metric -> its 95 % interval, where one is known. `evidence`: arrays that plots and the comparison of
     two models need. `notes`: warnings for the user, a line each.
 
-    Evidence has the same names everywhere. For the comparison of two models: `right/METRIC` (n,) bool, which pairs or
-    probes were right, where the metric is their mean, or `replicates/METRIC` (draws,), of the bootstrap. For plots:
-    `dist` (n,) float32 and `issame` (n,) bool of verification; `rank` (probes,) int32, 1 is best; `far` and `tar`, a
-    ROC curve; `discarded` and `fnmr`, an error-versus-discard curve.
+    Evidence has the same names everywhere. For the comparison of two models: `replicates/METRIC` (draws,) of the
+    bootstrap, or `right/METRIC` (n,) bool, which pairs were right, where the metric is their mean and no pair is known
+    to go with another. For plots: `dist` (n,) float32 and `issame` (n,) bool of verification (`dist/METRIC` where there
+    are several); `rank` (probes,) int32, 1 is best, `identity` (probes,) and SCface's `distance`; `far` and `tar`, a
+    ROC curve; `discarded` and `fnmr`, an error-versus-discard curve; `z/GRADE` (images,), norms by grade.
     """
 
     metrics: dict[str, float]
@@ -36,7 +37,14 @@ class Target(Protocol):
     images: Images
 
     def score(self, features: Features) -> Result:
-        """The numbers of a model that gives these features of `images`."""
+        """The numbers of a model that gives these features of `images`.
+
+        Raises:
+            ValueError: features of another number of images.
+        """
+
+    def digest(self) -> str:
+        """SHA-256 in hex of what is measured: images, labels, lists; equal for a copy of the data elsewhere."""
 
 
 def evaluate(embed: Embed, target: Target, fusion: str = "sum") -> Result:
@@ -46,3 +54,8 @@ def evaluate(embed: Embed, target: Target, fusion: str = "sum") -> Result:
         ValueError: an image cannot be used, features that are not finite.
     """
     return target.score(extract(embed, target.images, fusion))
+
+
+def file_stem(name: str) -> str:
+    """A target's name as a part of file names."""
+    return name.replace(":", "_")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.protocol import Result
+from eval.protocol import Result, file_stem
 from utils.files import replacing
 
 
@@ -73,7 +73,7 @@ def read_results(path: Path | str) -> dict:
 
 def evidence_file(path: Path | str, target: str) -> Path:
     """Where a target's arrays are: a folder beside results.json that is named as it is."""
-    return Path(path).with_suffix("") / f"{target.replace(':', '_')}.npz"
+    return Path(path).with_suffix("") / f"{file_stem(target)}.npz"
 
 
 def read_evidence(path: Path | str, target: str) -> dict[str, np.ndarray]:

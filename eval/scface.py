@@ -5,6 +5,7 @@
 the protocol leaves them out. docs/evaluation.md shows the folders.
 """
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.features import Features
+from eval.features import Features, expect
 from eval.identification import rank_rates, search
 from eval.image_files import ImageFiles, alignment_note, find_landmarks, list_images
 from eval.protocol import Result
@@ -44,8 +45,7 @@ class SCface(NamedTuple):
         Raises:
             ValueError: features of other images, or that are not finite.
         """
-        if len(features.h) != len(self.images):
-            raise ValueError(f"{len(features.h)} features for the {len(self.images)} images of {self.name}")
+        expect(features, len(self.images), self.name)
         probe = self.distance > 0
         distance, identity = self.distance[probe], self.identity[probe]
         rank = search(features.h[probe], features.h[~probe], identity, self.identity[~probe]).rank
@@ -67,6 +67,11 @@ class SCface(NamedTuple):
             metrics["average"] = float(np.mean([metrics[name] for name in parts]))
         metrics |= {"probes": len(rank), "xnorm": float(features.z.mean(dtype=np.float64))}
         return Result(metrics, tuple(parts), intervals, evidence, self.notes)
+
+    def digest(self) -> str:
+        """Of the images and of whom they show at which distance."""
+        labels = self.identity.tobytes() + self.distance.tobytes()
+        return hashlib.sha256(self.images.digest().encode() + labels).hexdigest()
 
 
 def find_scface(root: Path | str) -> Path | None:

@@ -26,18 +26,27 @@ CROSS_RESOLUTION = "cross_resolution"
 
 
 class _Kind(NamedTuple):
-    """How a target that is a folder is found and opened, and what is looked for."""
+    """How a target that is a folder is found and opened (with its images or without), and what is looked for."""
 
     find: Callable[[Path], Path | None]
-    open: Callable[[Path], Target]
+    open: Callable[[Path, bool], Target]
     expected: str
 
 
+def _ijb(name: str) -> _Kind:
+    upper = name.upper()
+
+    def opened(folder: Path, with_images: bool) -> Target:
+        return IJB(folder, upper, with_images=with_images)
+
+    return _Kind(partial(find_ijb, name=name), opened, f"{upper}/meta and {upper}/loose_crop")
+
+
 _KINDS = {
-    "scface": _Kind(find_scface, open_scface, "scface/ or SCface_database/"),
-    "tinyface": _Kind(find_tinyface, open_tinyface, "tinyface/"),
-    "ijbb": _Kind(partial(find_ijb, name="ijbb"), lambda folder: IJB(folder, "IJBB"), "IJBB/meta and IJBB/loose_crop"),
-    "ijbc": _Kind(partial(find_ijb, name="ijbc"), lambda folder: IJB(folder, "IJBC"), "IJBC/meta and IJBC/loose_crop"),
+    "scface": _Kind(find_scface, lambda folder, _: open_scface(folder), "scface/ or SCface_database/"),
+    "tinyface": _Kind(find_tinyface, lambda folder, _: open_tinyface(folder), "tinyface/"),
+    "ijbb": _ijb("ijbb"),
+    "ijbc": _ijb("ijbc"),
 }
 
 
@@ -49,24 +58,27 @@ class Opened(NamedTuple):
     wrong: dict[str, str]
 
 
-def open_targets(root: Path | str, names: Sequence[str] | None = None, pairs: int | None = None) -> Opened:
+def open_targets(
+    root: Path | str, names: Sequence[str] | None = None, pairs: int | None = None, with_images: bool = True
+) -> Opened:
     """Open targets; lists and images are checked here, before a model has worked for them.
 
     Args:
         root: the folder that holds them.
         names: see above; a path of a `.bin` file counts from `root` or from the current folder. None: `everything`.
         pairs: how many of its pairs `cross_resolution` takes; None: all.
+        with_images: False: for features made elsewhere; IJB's images need not be there.
 
     Raises:
         ValueError: two targets have one name.
     """
     root = Path(root)
     opened = Opened({}, {}, {})
-    for name in everything(root) if names is None else names:
+    for name in everything(root) if names is None else dict.fromkeys(names):
         try:
-            target, where = _open(root, name, pairs)
+            target, where = _open(root, name, pairs, with_images)
         except (ValueError, OSError) as error:
-            opened.wrong[name] = " ".join(str(error).split())
+            opened.wrong[name] = str(error)
             continue
         if target is None:
             opened.skipped[name] = where
@@ -83,14 +95,16 @@ def everything(root: Path) -> list[str]:
     return [*bins, *(name for name, kind in _KINDS.items() if kind.find(root))]
 
 
-def _open(root: Path, name: str, pairs: int | None) -> tuple[Target | None, str]:
+def _open(root: Path, name: str, pairs: int | None, with_images: bool) -> tuple[Target | None, str]:
     """The target and where it is, or None and why it is not there."""
     if name in _KINDS:
         kind = _KINDS[name]
         folder = kind.find(root)
-        return (None, f"no {kind.expected} in {root}") if folder is None else (kind.open(folder), str(folder))
+        if folder is None:
+            return None, f"no {kind.expected} in {root}"
+        return kind.open(folder, with_images), str(folder)
     graded, _, of = name.partition(":")
-    file = f"{of or 'lfw'}.bin" if graded == CROSS_RESOLUTION else name if name.endswith(".bin") else f"{name}.bin"
+    file = f"{(of or 'lfw') if graded == CROSS_RESOLUTION else name.removesuffix('.bin')}.bin"
     places = [root / file, Path(file)] if name.endswith(".bin") else [root / file]
     path = next((path for path in places if path.is_file()), None)
     if path is None:

@@ -5,6 +5,7 @@ the gallery images and give their identities; the distractors are whatever is in
 the folders.
 """
 
+import hashlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from eval.confidence import interval, mean_replicates
-from eval.features import Features
+from eval.features import Features, expect
 from eval.identification import rank_rates, search
 from eval.image_files import ImageFiles, alignment_note, find_landmarks, list_images
 from eval.protocol import Result
@@ -42,13 +43,11 @@ class TinyFace(NamedTuple):
         Raises:
             ValueError: features of other images, or that are not finite.
         """
-        if len(features.h) != len(self.images):
-            raise ValueError(f"{len(features.h)} features for the {len(self.images)} images of {self.name}")
+        expect(features, len(self.images), self.name)
         h, identity, probes = features.h, self.identity, self.probes
         found = search(h[:probes], h[probes:], identity[:probes], identity[probes:])
         rates = rank_rates(found.rank, identity[:probes], {f"rank{k}": k for k in (1, 5, 20)})
-        unit = np.unique(identity[:probes], return_inverse=True)[1].reshape(-1)
-        replicates = mean_replicates(found.precision, unit)
+        replicates = mean_replicates(found.precision, identity[:probes])
         metrics = rates.metrics | {
             "map": float(found.precision.mean()),
             "probes": probes,
@@ -57,6 +56,10 @@ class TinyFace(NamedTuple):
         evidence = rates.evidence | {"rank": found.rank, "identity": identity[:probes], "replicates/map": replicates}
         intervals = rates.intervals | {"map": interval(replicates)}
         return Result(metrics, (*rates.headline, "map"), intervals, evidence, self.notes)
+
+    def digest(self) -> str:
+        """Of the images and of whom they show."""
+        return hashlib.sha256(self.images.digest().encode() + self.identity.tobytes()).hexdigest()
 
 
 def find_tinyface(root: Path | str) -> Path | None:

@@ -7,7 +7,7 @@ import numpy as np
 from eval.bins import BinError, PairBin
 from eval.confidence import interval, mean_replicates, standard_error
 from eval.embed import fit
-from eval.features import Features, unit
+from eval.features import Features, expect, unit
 from eval.metrics import fold_accuracies, tar_at_far, tar_at_far_strict
 from eval.protocol import Result
 from eval.quality import error_vs_discard, pair_quality, pauc, threshold_for_fnmr
@@ -24,6 +24,7 @@ class BinImages:
 
     def __init__(self, pair_bin: PairBin):
         self.pair_bin = pair_bin
+        self.names = [str(index) for index in range(len(pair_bin.jpegs))]
         for index, image in enumerate(pair_bin.jpegs):
             try:
                 jpeg.check(image)
@@ -73,10 +74,7 @@ class Verification:
     version = 1
 
     def __init__(self, pair_bin: PairBin, folds: int = 10):
-        if len(pair_bin.issame) < folds:
-            raise BinError(
-                f"{pair_bin.name}.bin has {len(pair_bin.issame)} pairs: expected at least one for each of {folds} folds"
-            )
+        check_folds(pair_bin, folds)
         self.name, self.issame, self.folds = pair_bin.name, pair_bin.issame, folds
         self.images = BinImages(pair_bin)
 
@@ -88,11 +86,9 @@ class Verification:
         folds); `threshold` (folds' mean); `xnorm` (mean norm); `pairs`; `pauc`, of the error-versus-discard curve with
         the norm as quality. Those that need matched and mismatched pairs are left out where a set has but one kind.
         """
+        expect(features, len(self.images), self.name)
         u = unit(features.h)
-        dist = np.square(u[0::2] - u[1::2]).sum(axis=1)
-        accuracy, threshold = fold_accuracies(dist, self.issame, self.folds)
-        fold = [len(part) for part in np.array_split(dist, self.folds)]
-        right = (dist < np.repeat(threshold, fold)) == self.issame
+        dist, accuracy, threshold, right = verified(u[0::2], u[1::2], self.issame, self.folds)
         metrics = {
             "accuracy": float(accuracy.mean()),
             "accuracy_std": float(accuracy.std()),
@@ -110,6 +106,10 @@ class Verification:
         headline = ("accuracy", *(name for name in metrics if name.startswith("tar@")))
         return Result(metrics, headline, {"accuracy": interval(mean_replicates(right))}, evidence)
 
+    def digest(self) -> str:
+        """Of the images and of which pairs are matched."""
+        return hashlib.sha256(f"{self.images.digest()} {self.issame.tolist()}".encode()).hexdigest()
+
     def _rates(self, dist: np.ndarray) -> dict[str, float]:
         rates = {}
         for far in fars_for(int((~self.issame).sum())):
@@ -124,3 +124,23 @@ class Verification:
         quality = pair_quality(z[0::2], z[1::2])[self.issame]
         curve = error_vs_discard(genuine, quality, threshold_for_fnmr(genuine))
         return {"pauc": pauc(curve)}, {"far": far, "tar": tar, "discarded": curve.discard, "fnmr": curve.fnmr}
+
+
+def verified(
+    first: np.ndarray, second: np.ndarray, issame: np.ndarray, folds: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Unit features of both sides of n pairs (n, D) -> squared distances (n,) float64, accuracy and threshold of each
+    fold (F,), and which pairs their fold's threshold decides rightly (n,) bool.
+    """
+    dist = np.square(first - second).sum(axis=1)
+    accuracy, threshold = fold_accuracies(dist, issame, folds)
+    of_pair = np.repeat(threshold, [len(fold) for fold in np.array_split(issame, folds)])
+    return dist, accuracy, threshold, (dist < of_pair) == issame
+
+
+def check_folds(pair_bin: PairBin, folds: int) -> None:
+    """Raise BinError unless there is a pair for each fold."""
+    if len(pair_bin.issame) < folds:
+        raise BinError(
+            f"{pair_bin.name}.bin has {len(pair_bin.issame)} pairs: expected at least one for each of {folds} folds"
+        )

@@ -35,7 +35,7 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
-        report(" ".join(str(error).split()))
+        report(str(error))
         parallel.leave(2)
         raise SystemExit(2) from None
     except RuntimeError as error:
@@ -52,6 +52,7 @@ def user_errors() -> Iterator[None]:
 
 def report(message: str) -> None:
     """Say `error: message` on stderr, on a line of its own, or leave it to the launcher."""
+    message = " ".join(message.split())
     for bar in list(getattr(tqdm, "_instances", ())):
         bar.close()
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")

@@ -9,11 +9,14 @@ from pathlib import Path
 from utils import parallel
 from utils.files import replacing, writable_folder
 
-CONTENTS = ("config.json", "metrics.jsonl", "damaged.txt", "results.json", "model.pt", "checkpoints", "tensorboard")
+CONTENTS = (
+    *("config.json", "metrics.jsonl", "damaged.txt", "results.json", "results", "model.pt"),
+    *("checkpoints", "tensorboard"),
+)
 
 
 class RunFolder:
-    """`config.json`, `metrics.jsonl`, `results.json`, `model.pt`, `checkpoints/`, `tensorboard/`.
+    """`config.json`, `metrics.jsonl`, `results.json`, `results/`, `model.pt`, `checkpoints/`, `tensorboard/`.
 
     Rank 0 writes; every rank must see the same folder (on several machines: a shared file system).
 

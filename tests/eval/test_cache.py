@@ -56,13 +56,6 @@ def test_damaged_files_are_made_again(tmp_path, damage):
     assert cached(tmp_path, "lfw", KEY, make)[1] and make.times == 2
 
 
-def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    make = Made()
-    assert not cached(None, "lfw", KEY, make)[1] and not cached(None, "lfw", KEY, make)[1]
-    assert make.times == 2 and not list(tmp_path.iterdir())
-
-
 def test_a_colon_is_no_part_of_a_file_name(tmp_path):
     cached(tmp_path, "cross_resolution:lfw", KEY, Made())
     assert [file.name.split("-")[0] for file in tmp_path.iterdir()] == ["cross_resolution_lfw"]

@@ -132,9 +132,16 @@ def test_features_made_elsewhere(run, tmp_path, capsys):
     issame = np.tile([True, False], 20)
     assert numbers["accuracy"] == fold_accuracies(np.square(u[0::2] - u[1::2]).sum(1), issame)[0].mean()
     assert numbers["xnorm"] == pytest.approx(np.linalg.norm(h, axis=1).mean(), rel=1e-6)
-    for wrong, message in ((["more"], "has 80 rows, but more has 40 images"), (["pairs", "more"], "they are of one")):
+    for wrong, message in (
+        (["more"], "features of 80 images, but more has 40"),
+        (["pairs", "more"], "they are of one"),
+    ):
         with pytest.raises(ValueError, match=message):
             main([*words[:-1], *wrong])
+    with pytest.raises(ValueError, match="--fusion norm, --channels, --mean: of no meaning with --features"):
+        main([*words, "--fusion", "norm", "--channels", "rgb", "--mean", "127.5"])
+    with pytest.raises(ValueError, match="--check-color takes a model"):
+        main([*words, "--check-color"])
     with pytest.raises(ValueError, match="expected a model or --features FILE.npy, one of them"):
         main([str(run / "model.pt"), *words])
 
@@ -142,20 +149,38 @@ def test_features_made_elsewhere(run, tmp_path, capsys):
 def test_check_color_says_which_order(run, capsys):
     main([str(run / "model.pt"), "--data", str(run), "--target", "pairs", "--check-color"])
     shown = capsys.readouterr().out
-    assert "pairs.bin: channels: rgb " in shown and "bgr " in shown and not (run / "results.json").exists()
+    assert (
+        "pairs: channels: rgb " in shown
+        and "bgr " in shown
+        and "takes rgb" in shown
+        and "None" not in shown
+        and not (run / "results.json").exists()
+    )
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--pairs", "25"], "pairs=25: expected a multiple of 10"),
-        (["--batch-size", "0"], "--batch-size 0: expected at least 1"),
+        (["--check-color", "--target", "pairs", "lfw"], "--check-color takes a model and one verification set"),
+        (["--against", "absent.json"], "absent.json cannot be read"),
         (["--output", "results"], "expected a file name that ends in .json"),
         (["--check-color", "--target", "absent"], "absent.bin cannot be read"),
     ],
 )
 def test_options_that_cannot_be(run, tmp_path, words, message, capsys):
     words = ["--target", "cross_resolution:pairs", *words]
-    with pytest.raises((ValueError, SystemExit), match=f"{message}|2") as caught:
+    with pytest.raises((ValueError, SystemExit)) as caught:
         main([str(run / "model.pt"), "--data", str(run), *words])
     assert message in (str(caught.value) + capsys.readouterr().err)
+
+
+def test_the_halves_of_image_and_mirror_image_are_added(run, tmp_path):
+    h = np.random.default_rng(0).standard_normal((80, 2, 512)).astype(np.float32)
+    np.save(tmp_path / "both.npy", h.reshape(80, 1024))
+    np.save(tmp_path / "sum.npy", h[:, 0] + h[:, 1])
+    for name in ("both", "sum"):
+        words = ["--features", str(tmp_path / f"{name}.npy"), "--data", str(run), "--target", "pairs"]
+        main([*words, "--output", str(tmp_path / f"{name}.json")])
+    both, added = (read_results(tmp_path / f"{name}.json")["targets"] for name in ("both", "sum"))
+    assert both == added

@@ -107,7 +107,7 @@ def test_metrics_by_hand(owners):
     two = (1 + (1 / 3 + 2 / 4) / 2) / 2
     assert result.metrics["map"] == pytest.approx((two + two + (0 + 1 / 5) / 2) / 3)
     assert result.headline == ("rank1", "rank5", "rank20", "map") and result.notes == target.notes
-    assert result.evidence["right/rank1"].tolist() == [True, True, False]
+    assert np.unique(result.evidence["replicates/rank1"]).tolist() == pytest.approx([0, 2 / 3, 1])
     assert result.intervals["rank1"] == (0, 1)  # of two identities one is found
     drawn = [0.1, (two + two + 0.1) / 3, two]  # twice the identity of one probe; both; twice that of two probes
     assert np.unique(result.evidence["replicates/map"].round(12)) == pytest.approx(drawn)

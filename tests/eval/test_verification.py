@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from eval.bins import BinError, PairBin
-from eval.features import CHUNK
+from eval.features import CHUNK, checked
 from eval.metrics import fold_accuracies, tar_at_far
 from eval.protocol import evaluate
 from eval.verification import Verification
@@ -145,3 +145,15 @@ def test_features_that_are_not_numbers(easy):
 def test_fewer_pairs_than_folds(easy):
     with pytest.raises(ValueError, match=r"small\.bin has 3 pairs: expected at least one for each of 10 folds"):
         verify(colour_embed, PairBin("small", easy.jpegs[:6], easy.issame[:3]))
+
+
+def test_the_digest_is_of_images_and_flags(easy):
+    same = Verification(PairBin("copy", list(easy.jpegs), easy.issame.copy())).digest()
+    assert same == Verification(easy).digest()
+    others = [PairBin("easy", easy.jpegs, ~easy.issame), PairBin("easy", easy.jpegs[::-1], easy.issame)]
+    assert all(Verification(other).digest() != same for other in others)
+
+
+def test_features_of_another_set(easy):
+    with pytest.raises(ValueError, match="features of 38 images, but easy has 40"):
+        Verification(easy).score(checked(np.ones((38, 4))))
