@@ -200,7 +200,7 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, T
     if opened.skipped and parallel.rank() == 0:
         names = ", ".join(opened.skipped)
         print(f"note: no {names} in {folder}: not evaluated (val_dir=FOLDER says where the targets are)")
-    parallel.must_agree("val_dir", {name: len(target.images) for name, target in opened.targets.items()})
+    parallel.must_agree("val_dir", {name: target.digest() for name, target in opened.targets.items()})
     return source, opened.targets
 
 
@@ -333,9 +333,18 @@ class Run:
         log.pause()
         parallel.share_buffers(self.state.backbone)
         embed = Embedder(self.state.backbone, self.world.device)
-        results = {name: evaluate(embed, target) for name, target in targets.items()}
+        results, notes = {}, []
+        for name, target in targets.items():
+            try:
+                results[name] = evaluate(embed, target)
+                notes += [f"{name}: {note}" for note in results[name].notes]
+            except ValueError as error:  # on all ranks alike; not worth a run
+                notes.append(f"{name} was not evaluated: {error}")
         if results:
             log.say(f"step {step}\n{results_table(results)}")
+        for note in notes:
+            log.say(f"note: {note}")
+        if results:
             values = {f"val/{name}/{metric}": v for name, r in results.items() for metric, v in r.metrics.items()}
             log.scalars(step, values)
         log.resume()

@@ -15,13 +15,13 @@ from eval.embed import FUSIONS
 from eval.outputs import write_outputs
 from eval.results import Record, read_results
 from eval.table import results_table
-from eval.targets import Opened, open_targets
+from eval.targets import CROSS_RESOLUTION, Opened, open_targets
 from eval.verification import BinImages
 from recognition.embedder import Embedder
 from recognition.models import Model, open_model
 from utils import parallel
 from utils.cli import Parser, report, user_errors
-from utils.files import file_digest
+from utils.files import file_digest, writable_folder
 
 WIDTH = 512  # of features made elsewhere, to tell (n, D) from InsightFace's (n, 2 D)
 
@@ -31,45 +31,48 @@ def main(words: list[str]) -> None:
     options = _options(words)
     if options.check_color:
         return _check_color(options)
-    if options.against:
-        read_results(options.against)  # found wrong now, not after hours
-    opened = open_targets(options.data, options.target, options.pairs, with_images=options.features is None)
+    model = None if options.model is None else _open_model(options)
+    ijb = {
+        "use_norm_score": not options.no_norm_score,
+        "use_detector_score": not options.no_detector_score,
+        "with_images": model is not None,
+    }
+    opened = open_targets(options.data, options.target, options.pairs, ijb)
     _say_what_is_missing(opened, options.data)
-    records = _with_features(opened, options) if options.features else _with_model(opened, options)
+    how = {"fusion": options.fusion, **{name: ijb[name] for name in ("use_norm_score", "use_detector_score")}}
+    records = _with_features(opened, options, how) if model is None else _with_model(model, opened, options, how)
     if records:
         _show(records, options)
     if opened.wrong:
         raise SystemExit(2)
 
 
-def _with_model(opened: Opened, options: argparse.Namespace) -> dict[str, Record]:
+def _with_model(model: Model, opened: Opened, options: argparse.Namespace, how: dict) -> dict[str, Record]:
     """Embed and score each target; what is wrong with one is said and does not keep the others from running."""
-    model = _open_model(options)
     embed = _embedder(model, options)
     print(model.describe())
     norms = None if model.norm_mean is None or model.norm_std is None else (model.norm_mean, model.norm_std)
     place = (options.output, str(options.model), model.digest)
     folder = None if options.no_cache else options.cache or options.output.with_name("features")
-    how = {"fusion": options.fusion, **model.key()}
     records = {}
     for name, target in opened.targets.items():
         try:
             features = embedded(embed, target, options.fusion, model.key(), folder)
-            records[name] = write_outputs(*place, target, features, how, norms)
-        except ValueError as error:
+            records[name] = write_outputs(*place, target, features, how | model.key(), norms)
+        except (ValueError, OSError) as error:
             opened.wrong[name] = str(error)
             report(f"{name}: {error}")
     return records
 
 
-def _with_features(opened: Opened, options: argparse.Namespace) -> dict[str, Record]:
+def _with_features(opened: Opened, options: argparse.Namespace, how: dict) -> dict[str, Record]:
     """Score features that were made elsewhere."""
     if len(opened.targets) != 1:
         raise ValueError(f"--features: they are of one target; name it: --target {next(iter(opened.targets))}")
     ((name, target),) = opened.targets.items()
     features = read_features(options.features, options.embedding_size or WIDTH, options.fusion != "none")
     place = (options.output, str(options.features), file_digest(options.features))
-    return {name: write_outputs(*place, target, features, {"fusion": options.fusion})}
+    return {name: write_outputs(*place, target, features, how)}
 
 
 def _show(records: dict[str, Record], options: argparse.Namespace) -> None:
@@ -127,12 +130,14 @@ def _options(words: list[str]) -> argparse.Namespace:
     add("--mean", type=float, help="pixels become (value - mean) / std; default: likewise")
     add("--std", type=float, help="likewise")
     add("--fusion", choices=FUSIONS, default="sum", help="of an image and its mirror image")
+    add("--no-norm-score", action="store_true", help="IJB: every image's feature to length 1 before pooling")
+    add("--no-detector-score", action="store_true", help="IJB: no weight by the detector's score, as AdaFace's script")
     add("--pairs", type=int, help="that cross_resolution takes of its set, a multiple of 10; default: all")
     add("--against", type=Path, metavar="RESULTS", help="another results.json: differences and p-values")
     add("--check-color", action="store_true", help="which channel order separates the pairs of TARGET.bin better")
     add("--batch-size", type=int, default=128)
     add("--device", default="auto", help="auto, cuda or cpu")
-    add("--output", type=Path, help="default: results.json beside the model")
+    add("--output", type=Path, help="default: results.json beside model.pt, NAME_results.json beside NAME")
     add("--cache", type=Path, help="folder of kept features; default: features beside the results")
     add("--no-cache", action="store_true", help="keep no features")
     options = parser.parse_args(words)
@@ -145,10 +150,27 @@ def _options(words: list[str]) -> argparse.Namespace:
         given |= {f"--{name}": getattr(options, name) is not None for name in ("network", "channels", "mean", "std")}
         if wrong := [name for name, is_given in given.items() if is_given]:
             raise ValueError(f"{', '.join(wrong)}: of no meaning with --features, which are made already")
-    options.output = options.output or (options.model or options.features).with_name("results.json")
+    if options.pairs is not None and not any(name.startswith(CROSS_RESOLUTION) for name in options.target or ()):
+        raise ValueError("--pairs: of cross_resolution, which --target does not name")
+    if not options.data.is_dir():
+        raise ValueError(f"--data {options.data}: no such folder")
+    _check_places(options)
+    return options
+
+
+def _check_places(options: argparse.Namespace) -> None:
+    """What would be found wrong only after hours."""
+    source = options.model or options.features
+    name = "results.json" if source.name == "model.pt" else f"{source.stem}_results.json"
+    options.output = options.output or source.with_name(name)
     if options.output.suffix != ".json":
         raise ValueError(f"--output {options.output}: expected a file name that ends in .json; pictures go beside it")
-    return options
+    if options.against is not None:
+        read_results(options.against)
+        if options.against.resolve() == options.output.resolve():
+            raise ValueError(f"--against {options.against} is where the results go; --output FILE.json names another")
+    if not options.check_color:
+        writable_folder(options.output.parent)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from eval.features import Features, checked, extract
 from eval.protocol import Target, file_stem
 from utils.files import replacing
 
+VERSION = 1  # of how images become features: alignment, fitting, fusion
+
 
 def embedded(embed: Embed, target: Target, fusion: str, model: dict[str, object], folder: Path | None) -> Features:
     """Features of a target's images, with a progress bar, out of the cache where they are there.
@@ -28,7 +30,7 @@ def embedded(embed: Embed, target: Target, fusion: str, model: dict[str, object]
 
     if folder is None:
         return make()
-    key = {"model": model, "images": target.images.digest(), "fusion": fusion}
+    key = {"version": VERSION, "model": model, "images": target.images.digest(), "fusion": fusion}
     features, kept = cached(folder, target.name, key, make)
     if kept:
         print(f"{target.name}: features kept in {folder}")

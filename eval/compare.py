@@ -23,7 +23,7 @@ class Difference(NamedTuple):
 
 
 def compare(records: Mapping[str, Record], against: Path | str) -> tuple[list[Difference], list[str]]:
-    """The headline metrics of targets that another results.json has too.
+    """The headline metrics, and all that have replicates, of targets that another results.json has too.
 
     Where both kept bootstrap replicates, the paired bootstrap, whose draws keep one person's probes together; else,
     where both kept which pairs they had right, McNemar's exact test, which takes them as independent.
@@ -43,7 +43,8 @@ def compare(records: Mapping[str, Record], against: Path | str) -> tuple[list[Di
             notes.append(f"{name} is not compared: {why}")
             continue
         evidence, numbers = read_evidence(against, name), others["targets"][name]
-        for metric in record.result.headline:
+        drawn = [name.removeprefix("replicates/") for name in record.result.evidence if name.startswith("replicates/")]
+        for metric in dict.fromkeys((*record.result.headline, *drawn)):
             if metric in numbers:
                 p, test = _test(metric, record.result.evidence, evidence)
                 rows.append(Difference(name, metric, record.result.metrics[metric], numbers[metric], p, test))

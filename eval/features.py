@@ -59,17 +59,23 @@ def extract(
         progress: is told the number of images after each chunk.
 
     Raises:
-        ValueError: an image that cannot be read, no images, features that are not finite.
+        ValueError: an image that cannot be read, on whatever rank; no images; features that are not finite.
     """
     if not len(images):
         raise ValueError("no images to embed: expected one or more")
     first, end = parallel.share(len(images), parallel.rank(), parallel.world_size())
-    parts = []
-    for chunk in chunks(images, first, end):
-        h, z = fused(embed, torch.from_numpy(chunk), fusion)
-        parts.append((h.numpy(), z.numpy()))
-        if progress:
-            progress(len(chunk))
+    parts, trouble = [], None
+    try:
+        for chunk in chunks(images, first, end):
+            h, z = fused(embed, torch.from_numpy(chunk), fusion)
+            parts.append((h.numpy(), z.numpy()))
+            if progress:
+                progress(len(chunk))
+    except (ValueError, OSError) as error:
+        trouble = error  # the other ranks must hear of it before this one leaves
+    for said in parallel.objects(trouble and str(trouble)):
+        if said:
+            raise trouble or ValueError(said)
     h, z = zip(*(part for parts in parallel.objects(parts) for part in parts), strict=True)
     return checked(np.concatenate(h), np.concatenate(z))
 

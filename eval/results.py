@@ -23,8 +23,8 @@ def write_results(path: Path | str, model: Path | str, model_digest: str, record
     """Write results.json as a whole or not at all, and `<name of it>/<target>.npz` with each target's evidence.
 
     `{"model", "model_digest", "targets": {target: {metric: number}}, "intervals": {target: {metric: [low, high]}},
-    "provenance": {target: {"protocol", "data_digest", "options"}}}`; rates are fractions. Other targets that the file
-    has of the same model (by its digest) stay in it.
+    "provenance": {target: {"protocol", "data_digest", "options", "notes"}}}`; rates are fractions. Other targets that
+    the file has of the same model (by its digest) stay in it.
 
     Raises:
         ValueError: a number is NaN or infinite; an earlier file stays.
@@ -39,6 +39,7 @@ def write_results(path: Path | str, model: Path | str, model_digest: str, record
             "protocol": record.version,
             "data_digest": record.data_digest,
             "options": record.options,
+            "notes": list(record.result.notes),
         }
     try:
         text = json.dumps(content, indent=2, allow_nan=False)

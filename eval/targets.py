@@ -9,7 +9,8 @@
 | any other | eval.verification | `NAME.bin` |
 """
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -26,27 +27,18 @@ CROSS_RESOLUTION = "cross_resolution"
 
 
 class _Kind(NamedTuple):
-    """How a target that is a folder is found and opened (with its images or without), and what is looked for."""
+    """How a target that is a folder is found and opened, and what is looked for."""
 
     find: Callable[[Path], Path | None]
-    open: Callable[[Path, bool], Target]
+    open: Callable[..., Target]
     expected: str
 
 
-def _ijb(name: str) -> _Kind:
-    upper = name.upper()
-
-    def opened(folder: Path, with_images: bool) -> Target:
-        return IJB(folder, upper, with_images=with_images)
-
-    return _Kind(partial(find_ijb, name=name), opened, f"{upper}/meta and {upper}/loose_crop")
-
-
 _KINDS = {
-    "scface": _Kind(find_scface, lambda folder, _: open_scface(folder), "scface/ or SCface_database/"),
-    "tinyface": _Kind(find_tinyface, lambda folder, _: open_tinyface(folder), "tinyface/"),
-    "ijbb": _ijb("ijbb"),
-    "ijbc": _ijb("ijbc"),
+    "scface": _Kind(find_scface, open_scface, "scface/ or SCface_database/"),
+    "tinyface": _Kind(find_tinyface, open_tinyface, "tinyface/"),
+    "ijbb": _Kind(partial(find_ijb, name="ijbb"), partial(IJB, target="IJBB"), "IJBB/meta and IJBB/loose_crop"),
+    "ijbc": _Kind(partial(find_ijb, name="ijbc"), partial(IJB, target="IJBC"), "IJBC/meta and IJBC/loose_crop"),
 }
 
 
@@ -59,7 +51,10 @@ class Opened(NamedTuple):
 
 
 def open_targets(
-    root: Path | str, names: Sequence[str] | None = None, pairs: int | None = None, with_images: bool = True
+    root: Path | str,
+    names: Sequence[str] | None = None,
+    pairs: int | None = None,
+    ijb: Mapping[str, bool] | None = None,
 ) -> Opened:
     """Open targets; lists and images are checked here, before a model has worked for them.
 
@@ -67,7 +62,7 @@ def open_targets(
         root: the folder that holds them.
         names: see above; a path of a `.bin` file counts from `root` or from the current folder. None: `everything`.
         pairs: how many of its pairs `cross_resolution` takes; None: all.
-        with_images: False: for features made elsewhere; IJB's images need not be there.
+        ijb: `use_norm_score`, `use_detector_score`, `with_images` of `eval.ijb.target.IJB`.
 
     Raises:
         ValueError: two targets have one name.
@@ -76,7 +71,7 @@ def open_targets(
     opened = Opened({}, {}, {})
     for name in everything(root) if names is None else dict.fromkeys(names):
         try:
-            target, where = _open(root, name, pairs, with_images)
+            target, where = _open(root, name, pairs, ijb or {})
         except (ValueError, OSError) as error:
             opened.wrong[name] = str(error)
             continue
@@ -95,20 +90,27 @@ def everything(root: Path) -> list[str]:
     return [*bins, *(name for name, kind in _KINDS.items() if kind.find(root))]
 
 
-def _open(root: Path, name: str, pairs: int | None, with_images: bool) -> tuple[Target | None, str]:
+def _open(root: Path, name: str, pairs: int | None, ijb: Mapping[str, bool]) -> tuple[Target | None, str]:
     """The target and where it is, or None and why it is not there."""
     if name in _KINDS:
         kind = _KINDS[name]
         folder = kind.find(root)
         if folder is None:
             return None, f"no {kind.expected} in {root}"
-        return kind.open(folder, with_images), str(folder)
+        return kind.open(folder, **(ijb if name.startswith("ijb") else {})), str(folder)
     graded, _, of = name.partition(":")
     file = f"{(of or 'lfw') if graded == CROSS_RESOLUTION else name.removesuffix('.bin')}.bin"
     places = [root / file, Path(file)] if name.endswith(".bin") else [root / file]
     path = next((path for path in places if path.is_file()), None)
     if path is None:
-        return None, f"no {file} in {root}"
+        return None, f"no {file} in {root}{_hint(root, name)}"
     if graded == CROSS_RESOLUTION:
         return CrossResolution(load_bin(path), name, pairs=pairs), str(path)
     return Verification(load_bin(path)), str(path)
+
+
+def _hint(root: Path, name: str) -> str:
+    """The nearest name, whatever its case."""
+    known = {other.casefold(): other for other in (*everything(root), *_KINDS, CROSS_RESOLUTION)}
+    near = difflib.get_close_matches(name.casefold(), known, 1, cutoff=0.6)
+    return f"; did you mean {known[near[0]]}?" if near and known[near[0]] != name else ""

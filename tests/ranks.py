@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from eval.features import extract
 from recognition import sharded
 from recognition.guard import Guard
 from recognition.head import ClassShard
@@ -17,6 +18,7 @@ from recognition.objective import Losses, NotFiniteError, Objective
 from recognition.pools import make_pool
 from recognition.quality import NormStatistics
 from recognition.row_optimizer import RowOptimizer
+from tests.numbered import Numbered, number
 from utils import parallel
 from utils.run_folder import RunFolder
 
@@ -418,3 +420,20 @@ def collectives_of_a_step(case: dict) -> tuple[list[tuple[str, int]], int]:
         losses = objective(h_pVD, y_P[start:stop], key_h_pD, P)
         losses.total.backward()
     return calls, round(float(losses.lq_pairs) * P)
+
+
+def features_of_numbers(count, fails=None):
+    """First coordinates of the features that a rank gets of numbered images; or what it says of the one that fails."""
+    try:
+        return extract(number, Numbered(count, fails), "none").h[:, 0].tolist()
+    except ValueError as error:
+        return str(error)
+
+
+def agree(facts):
+    """What `must_agree` says to this rank, whose facts are at its place in the list."""
+    try:
+        parallel.must_agree("val_dir", facts[parallel.rank()])
+    except ValueError as error:
+        return str(error)
+    return None

@@ -14,6 +14,8 @@ import torch
 
 from recognition.models import open_model
 from tests import faces
+from utils.bins import write_bin
+from utils.jpeg import encode
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMON = ["network=tiny", "embedding_size=32", "frequent=1", "num_workers=0", "lr=0.02"]
@@ -230,6 +232,21 @@ def test_a_verification_set_is_checked_before_the_training(data, tmp_path):
     faces.write_pairs(root / "pairs.bin", pairs=6)
     done = train(root, "batch_size=8", "val_targets=['pairs']", f"output={tmp_path / 'run'}")
     assert done.returncode == 2 and "pairs.bin has 6 pairs: expected at least one for each of 10 folds" in done.stderr
+
+
+def test_an_image_that_cannot_be_decoded_costs_a_target_and_not_the_run(data, tmp_path):
+    root = tmp_path / "faces"
+    shutil.copytree(data, root)
+    images = [encode(faces.photo(number, 0)) for number in range(40)]
+    images[33] = images[33][:-60] + images[33][-2:]  # its header is whole
+    write_bin(root / "damaged.bin", images, [True, False] * 10)
+    words = ["batch_size=8", "max_step=2", "val_targets=['damaged','pairs']", f"output={tmp_path / 'run'}"]
+    done = train(root, *words, processes=2)
+    assert done.returncode == 0, done.stderr
+    said = "damaged was not evaluated: damaged.bin: image 33 of 40 cannot be used"
+    assert said in done.stdout + done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert list(results["targets"]) == ["pairs"] and (tmp_path / "run" / "results" / "pairs_roc.png").exists()
 
 
 def test_a_process_that_dies_is_named(data, tmp_path):

@@ -32,7 +32,7 @@ def writable_folder(path: Path) -> Path:
         probe.unlink()
     except OSError as error:
         reason = error.strerror or error
-        raise ValueError(f"output folder {path} cannot be written ({reason}); choose another: output=FOLDER") from None
+        raise ValueError(f"output folder {path} cannot be written ({reason}); choose another") from None
     return path
 
 

@@ -156,10 +156,11 @@ def must_agree(what: str, facts: dict[str, object]) -> None:
     """
     everyone = objects(facts)
     for other, theirs in enumerate(everyone):
-        for name, value in everyone[0].items():
-            if theirs.get(name) != value:
+        for name in everyone[0] | theirs:
+            ours = everyone[0].get(name)
+            if theirs.get(name) != ours:
                 raise ValueError(
-                    f"{what} differs between processes: {name}={value!r} on rank 0, {theirs.get(name)!r} on rank "
+                    f"{what} differs between processes: {name}={ours!r} on rank 0, {theirs.get(name)!r} on rank "
                     f"{other}; give every machine the same"
                 )
 

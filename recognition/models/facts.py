@@ -68,7 +68,7 @@ def run_config(model: Path) -> dict:
 
 
 def beside(model: Path) -> Facts:
-    """What the files beside a model say: config.json of our training, or the .yaml that CVLface writes.
+    """What the files beside a model say: config.json of our training (of model.pt), or the .yaml that CVLface writes.
 
     Our training takes RGB. CVLface's `color_space` is the order that the weights take; its wrapper turns the channels.
 
@@ -76,7 +76,7 @@ def beside(model: Path) -> Facts:
         ValueError: a value that cannot be.
     """
     config = run_config(model)
-    if config.get("network") is not None:
+    if model.name == "model.pt" and config.get("network") is not None:
         ours = {**config, "channels": "rgb", "mean": MEAN, "std": STD}
         return checked(ours, str(model.with_name("config.json")))
     yaml = model.with_suffix(".yaml")

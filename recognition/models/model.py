@@ -74,7 +74,8 @@ def open_model(
 
     Args:
         network: a name of `recognition.backbones`; an ONNX model holds its own.
-        insightface: what nothing says of pixels is as InsightFace's models have it: RGB, 127.5, 127.5.
+        insightface: what nothing says of pixels is as InsightFace's models have it: RGB, 127.5, 127.5; not for
+            AdaFace's networks, which came with BGR.
 
     Raises:
         ValueError: the file is missing, damaged or of another network or width; nothing says its channel order (an ONNX
@@ -87,7 +88,7 @@ def open_model(
     backbone, facts, width = (_open_onnx if is_onnx else _open_state_dict)(path, facts)
     if facts.embedding_size not in (None, width):
         raise ValueError(f"model {path} makes features of {width} dimensions, not of {facts.embedding_size}")
-    if insightface:
+    if insightface and not facts.network.startswith("adaface"):
         facts = facts.over(Facts(channels="rgb", mean=MEAN, std=STD))
     _check_complete(path, facts)
     return Model(
@@ -118,7 +119,8 @@ def _check_complete(path: Path, facts: Facts) -> None:
 
 def _open_onnx(path: Path, facts: Facts) -> tuple[nn.Module, Facts, int]:
     backbone = OnnxBackbone(path)
-    facts = facts.over(checked(backbone.metadata, f"metadata of model {path}"))
+    unsaid = {name: value for name, value in backbone.metadata.items() if getattr(facts, name, None) is None}
+    facts = facts.over(checked(unsaid, f"metadata of model {path}"))
     return backbone, facts._replace(network="onnx"), backbone.embedding_size
 
 

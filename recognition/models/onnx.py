@@ -1,5 +1,6 @@
-"""ONNX face models through onnxruntime, on the CPU."""
+"""ONNX face models through onnxruntime, on a GPU where onnxruntime-gpu is installed, else on the CPU."""
 
+import contextlib
 from pathlib import Path
 
 import torch
@@ -20,14 +21,13 @@ class OnnxBackbone(nn.Module):
         path: the file; all weights are in it, as its digest stands for them.
 
     Raises:
-        ValueError: onnxruntime is not installed; the file is missing, damaged or no face model as above; a metadata
-            value that is no number.
+        ValueError: onnxruntime is not installed; the file is missing, damaged or no face model as above.
     """
 
     def __init__(self, path: Path):
         super().__init__()
         self._session = _session(path)
-        self.metadata = _metadata(path, self._session)
+        self.metadata = _metadata(self._session)
         self._input, self._batch, self._channels_last = _input(path, self._session)
         try:
             h = self(torch.zeros(2, 3, SIDE, SIDE))
@@ -70,21 +70,22 @@ def _session(path: Path):
     options.intra_op_num_threads = torch.get_num_threads()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to those that decode
     options.log_severity_level = 4  # what is wrong comes as an exception
+    available = onnxruntime.get_available_providers()
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available]
     try:
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
     except Exception as error:  # onnxruntime's own classes
         raise ValueError(f"model {path} is not an ONNX model that can be read: {_first_line(error)}") from None
 
 
-def _metadata(path: Path, session) -> dict[str, str | int | float]:
-    """The model's own properties; those of the colour contract as numbers."""
+def _metadata(session) -> dict[str, str | int | float]:
+    """The model's own properties; those of the colour contract as numbers where they are some."""
     values = dict(session.get_modelmeta().custom_metadata_map)
     for name, kind in NUMBERS.items():
-        if name in values:
-            try:
-                values[name] = kind(values[name])
-            except ValueError:
-                raise ValueError(f"metadata of model {path}: {name}={values[name]!r}: expected a number") from None
+        with contextlib.suppress(KeyError, ValueError):
+            values[name] = kind(values[name])
+    if "channels" in values:
+        values["channels"] = values["channels"].lower()
     return values
 
 

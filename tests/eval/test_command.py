@@ -110,8 +110,13 @@ def test_two_models_are_compared(run, tmp_path, capsys):
     assert f"against {tmp_path / 'a.json'}" in shown and "McNemar" in shown and not (run / "features").exists()
     ours, theirs = (read_results(tmp_path / f"{name}.json")["targets"]["pairs"]["accuracy"] for name in "ba")
     assert f"{100 * (ours - theirs):+.2f}" in shown
-    with pytest.raises(ValueError, match="absent.json cannot be read"):
-        main([str(run / "model.pt"), *words, str(tmp_path / "a.json"), "--against", str(tmp_path / "absent.json")])
+    for other, message in (("absent", "absent.json cannot be read"), ("a", "is where the results go")):
+        with pytest.raises(ValueError, match=message):
+            main(
+                [str(run / "model.pt"), *words, str(tmp_path / "a.json"), "--against", str(tmp_path / f"{other}.json")]
+            )
+    main([str(tmp_path / "other.pt"), "--data", str(run), "--target", "pairs", "--no-cache"])
+    assert read_results(tmp_path / "other_results.json")["model"] == str(tmp_path / "other.pt")
 
 
 def test_cross_resolution(run, tmp_path, capsys):
@@ -127,7 +132,7 @@ def test_features_made_elsewhere(run, tmp_path, capsys):
     np.save(tmp_path / "h.npy", h)
     words = ["--features", str(tmp_path / "h.npy"), "--data", str(run), "--target", "pairs"]
     main(words)
-    numbers = read_results(tmp_path / "results.json")["targets"]["pairs"]
+    numbers = read_results(tmp_path / "h_results.json")["targets"]["pairs"]
     u = h / np.linalg.norm(h.astype(float), axis=1, keepdims=True)
     issame = np.tile([True, False], 20)
     assert numbers["accuracy"] == fold_accuracies(np.square(u[0::2] - u[1::2]).sum(1), issame)[0].mean()
@@ -165,6 +170,8 @@ def test_check_color_says_which_order(run, capsys):
         (["--check-color", "--target", "pairs", "lfw"], "--check-color takes a model and one verification set"),
         (["--against", "absent.json"], "absent.json cannot be read"),
         (["--output", "results"], "expected a file name that ends in .json"),
+        (["--target", "pairs", "--pairs", "20"], "--pairs: of cross_resolution, which --target does not name"),
+        (["--data", "nowhere"], "--data nowhere: no such folder"),
         (["--check-color", "--target", "absent"], "absent.bin cannot be read"),
     ],
 )

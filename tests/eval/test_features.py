@@ -1,39 +1,12 @@
 import threading
-import time
 
 import numpy as np
 import pytest
-import torch
 
 from eval.features import CHUNK, checked, extract, unit
-
-
-class Numbered:
-    """Image k holds k in its first pixel; the first chunk takes longest to read."""
-
-    def __init__(self, count, fails=None):
-        self.count, self.fails, self.threads = count, fails, set()
-
-    def __len__(self):
-        return self.count
-
-    def read(self, start, end):
-        self.threads.add(threading.get_ident())
-        time.sleep(0.02 if start == 0 else 0)
-        if self.fails is not None and start <= self.fails < end:
-            raise ValueError(f"image {self.fails} cannot be used")
-        images = np.zeros((end - start, 112, 112, 3), np.uint8)
-        images[:, 0, 0, 0] = np.arange(start, end) // 256
-        images[:, 0, 0, 1] = np.arange(start, end) % 256
-        return images
-
-
-def number(images):
-    """The number in the first pixel, as the feature (k + 1, 1)."""
-    first = torch.as_tensor(images)[:, 0, 0].double()
-    h = torch.stack([first[:, 0] * 256 + first[:, 1] + 1, torch.ones(len(images))], 1)
-    z = h.norm(dim=1)
-    return (h / z[:, None]).float(), z.float()
+from tests import gloo
+from tests.numbered import Numbered, number
+from tests.ranks import features_of_numbers
 
 
 @pytest.mark.parametrize("count", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])
@@ -84,3 +57,9 @@ def test_norms_are_those_of_the_features():
 
 def test_unit():
     assert unit(np.array([[3.0, 4.0], [0.0, 0.0], [-2.0, 0.0]], np.float32)).tolist() == [[0.6, 0.8], [0, 0], [-1, 0]]
+
+
+def test_ranks_share_the_images_and_their_troubles():
+    whole = extract(number, Numbered(3 * CHUNK), "none").h[:, 0].tolist()
+    assert gloo.run(2, features_of_numbers, 3 * CHUNK) == [whole, whole]
+    assert gloo.run(2, features_of_numbers, 3 * CHUNK, 700) == ["image 700 cannot be used"] * 2  # rank 1's

@@ -16,7 +16,7 @@ def record(accuracy=0.75, dist=(0.5, 1.5)):
 def test_what_is_written_is_read_again(tmp_path):
     path, names = tmp_path / "results.json", ("lfw", "cross_resolution:lfw")
     write_results(path, "runs/a/model.pt", "0123", {"lfw": record(), "cross_resolution:lfw": record(0.25)})
-    provenance = {"protocol": 1, "data_digest": "da7a", "options": {"fusion": "sum"}}
+    provenance = {"protocol": 1, "data_digest": "da7a", "options": {"fusion": "sum"}, "notes": []}
     expected = {
         "model": "runs/a/model.pt",
         "model_digest": "0123",

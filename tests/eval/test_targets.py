@@ -29,6 +29,17 @@ def test_everything_that_is_there(places, tmp_path):
     assert open_targets(tmp_path / "nowhere") == ({}, {}, {})
 
 
+def test_a_mistyped_name_is_told_the_nearest(places):
+    root, _ = places
+    skipped = open_targets(root, ["lwf", "LFW", "agedb", "tinyfaces", "IJBB", "own"]).skipped
+    hints = {name: why.rpartition("; did you mean ")[2] for name, why in skipped.items() if "did you mean" in why}
+    assert hints == {"lwf": "lfw?", "LFW": "lfw?", "agedb": "agedb_30?", "tinyfaces": "tinyface?", "IJBB": "ijbb?"}
+
+
+def test_a_name_twice_is_one_target(places):
+    assert list(open_targets(places[0], ["lfw", "lfw"]).targets) == ["lfw"]
+
+
 def test_two_of_one_name(places):
     root, elsewhere = places
     with pytest.raises(ValueError, match="two targets are named 'lfw'"):

@@ -43,3 +43,10 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
         parallel.choose_device("cuda")
     with pytest.raises(ValueError, match="expected 'auto', 'cpu' or 'cuda'"):
         parallel.choose_device("gpu")
+
+
+@pytest.mark.parametrize("facts", [[{}, {"lfw": "d1"}], [{"lfw": "d1"}, {}], [{"lfw": "d1"}, {"lfw": "d2"}]])
+def test_facts_that_differ_are_told_on_every_rank(facts):
+    said = gloo.run(2, ranks.agree, facts)
+    assert said[0] == said[1] and "val_dir differs between processes: lfw=" in said[0]
+    assert gloo.run(2, ranks.agree, [facts[0], facts[0]]) == [None, None]

@@ -75,13 +75,18 @@ class TestWithOnnxruntime:
         model = open_model(path, channels="rgb", mean=0.0)
         assert (model.channels, model.mean, model.std) == ("rgb", 0.0, 128.0)
 
+    def test_flags_go_before_metadata_of_another_meaning(self, tmp_path):
+        path = pooled(tmp_path / "m.onnx", channels="RGB", mean="0.5,0.5,0.5", std="0.5,0.5,0.5", network="arcface")
+        model = open_model(path, mean=127.5, std=127.5)
+        assert (model.channels, model.mean, model.std, model.network) == ("rgb", 127.5, 127.5, "onnx")
+
     @pytest.mark.parametrize(
         ("metadata", "message"),
         [
             ({}, "nothing says the channel order .* --channels rgb .* --channels bgr .*--mean 127.5 --std 127.5"),
             ({"channels": "rgb"}, "nothing says how .* scales pixels.*; add --mean 127.5 --std 127.5"),
             ({"channels": "rgb", "mean": "127.5"}, "add --mean 127.5 --std 127.5"),
-            ({"channels": "RGB"}, "metadata of model .*channels='RGB': expected 'rgb' or 'bgr'"),
+            ({"channels": "gray"}, "metadata of model .*channels='gray': expected 'rgb' or 'bgr'"),
             ({"std": "wide"}, "metadata of model .*std='wide': expected a number"),
             ({"std": "0"}, "std=0.0: expected a number above 0"),
             ({"mean": "nan"}, "mean=nan: expected a number"),

@@ -72,9 +72,20 @@ def test_saving_replaces_the_file_as_a_whole(tiny, tmp_path):
 def test_a_run_of_before_is_told_by_its_config(foreign):
     config = {"network": "tiny", "embedding_size": 16, "lr": 0.1}
     foreign.with_name("config.json").write_text(json.dumps(config))
-    model = open_model(foreign)
+    with pytest.raises(ValueError, match="nothing says the channel order"):
+        open_model(foreign)  # a file of another name may have come from anywhere
+    model = open_model(foreign.rename(foreign.with_name("model.pt")))
     assert (model.network, model.channels, model.mean) == ("tiny", "rgb", 127.5)
     assert run_config(foreign) == config
+
+
+def test_what_nothing_says_may_be_as_insightface_has_it(foreign, tmp_path):
+    model = open_model(foreign, insightface=True)
+    assert (model.channels, model.mean, model.std) == ("rgb", 127.5, 127.5)
+    assert open_model(foreign, channels="bgr", insightface=True).channels == "bgr"
+    torch.save(without_values("adaface_ir18"), tmp_path / "adaface.ckpt")
+    with pytest.raises(ValueError, match="--channels bgr"):
+        open_model(tmp_path / "adaface.ckpt", insightface=True)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", '{"architectures": ["Wrapper"]}'])
