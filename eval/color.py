@@ -82,7 +82,7 @@ def verdict(result: dict, used: str) -> str:
 
 
 def _distances(images: Images, embeds: dict[str, Embed]) -> dict[str, np.ndarray]:
-    """(n,) float64 squared distances in each order; an image is read once."""
+    """(n,) float64 squared distances in each order; an image is read once, both of a pair in one chunk."""
     dist: dict[str, list[np.ndarray]] = {channels: [] for channels in embeds}
     for pixels in chunks(images, 0, len(images)):
         for channels, embed in embeds.items():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.ijb.columns import MetaError
-from eval.ijb.meta import list_path, rows
+from eval.ijb.meta import rows
 
 
 class Subjects(NamedTuple):
@@ -34,6 +34,7 @@ def read_search(folder: Path, target: str, templates: np.ndarray) -> Search | No
     """Read the three lists of 1:N; None where none of them is there.
 
     Args:
+        folder, target: as `eval.ijb.meta.read_faces` has found them right.
         templates: (T,) numbers of the templates that have images, rising.
 
     Raises:
@@ -64,7 +65,6 @@ def read_search(folder: Path, target: str, templates: np.ndarray) -> Search | No
 
 def _path(folder: Path, target: str, *names: str) -> Path:
     """The first of these lists that is there; the first where none is."""
-    list_path(folder, target, "face_tid_mid.txt")  # the right target and folder
     paths = [Path(folder) / "meta" / f"{target.lower()}_1N_{name}.csv" for name in names]
     return next((path for path in paths if path.is_file()), paths[0])
 

@@ -10,7 +10,7 @@ from eval.features import Features
 from eval.ijb.identification import FPIRS, RANKS, identify
 from eval.ijb.images import FaceImages
 from eval.ijb.intervals import rank_replicates, subject_numbers, verification_replicates
-from eval.ijb.meta import TARGETS, read_faces, read_landmarks, read_pairs
+from eval.ijb.meta import TARGETS, read_faces, read_pairs
 from eval.ijb.pooling import pool
 from eval.ijb.scores import pair_scores
 from eval.ijb.subjects import read_search
@@ -55,13 +55,12 @@ class IJB:
     ):
         self.name, self.folder = target.lower(), Path(folder)
         self.use_norm_score, self.use_detector_score = use_norm_score, use_detector_score
-        self.faces = read_faces(self.folder, target)
+        self.faces = read_faces(self.folder, target, landmarks=with_images)
         self.pairs = read_pairs(self.folder, target, self.faces.templates)
         self.search = read_search(self.folder, target, self.faces.templates)
         self.images = None
         if with_images:
-            landmarks = read_landmarks(self.faces)
-            self.images = FaceImages(self.folder / "loose_crop", self.faces.names, landmarks)
+            self.images = FaceImages(self.folder / "loose_crop", self.faces.names, self.faces.landmarks)
 
     def templates(self, h: np.ndarray) -> Templates:
         """Pool (n, D) float32 features of the images.

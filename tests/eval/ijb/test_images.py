@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from eval.ijb.images import FaceImages, align
-from eval.ijb.meta import read_faces, read_landmarks
+from eval.ijb.meta import read_faces
 from tests.faces import photo
 from tests.ijb import layout, write_ijb
 
@@ -46,8 +46,8 @@ def folder(tmp_path):
 
 
 def images_of(folder):
-    faces = read_faces(folder, "IJBB")
-    return FaceImages(folder / "loose_crop", faces.names, read_landmarks(faces))
+    faces = read_faces(folder, "IJBB", landmarks=True)
+    return FaceImages(folder / "loose_crop", faces.names, faces.landmarks)
 
 
 def test_alignment_is_the_scripts():
