@@ -7,9 +7,10 @@ import numpy as np
 
 from eval.confidence import interval
 from eval.features import Features
-from eval.ijb.identification import FPIRS, RANKS, identify
+from eval.identification import rank_rates
+from eval.ijb.identification import NAMES, RANKS, identify
 from eval.ijb.images import FaceImages
-from eval.ijb.intervals import rank_replicates, subject_numbers, verification_replicates
+from eval.ijb.intervals import subject_numbers, verification_replicates
 from eval.ijb.meta import TARGETS, read_faces, read_pairs
 from eval.ijb.pooling import pool
 from eval.ijb.scores import pair_scores
@@ -88,8 +89,8 @@ class IJB:
 
         Metrics: `tar@far=1e-6` ... `1e-1` by InsightFace's choice of the nearest point of the ROC, `strict_tar@far=...`
         without exceeding the FAR; those of `eval.ijb.identification.identify`; `pairs`, and `xnorm` (mean norm).
-        Intervals (bootstrap over subjects) are those of ranks and, where the lists of 1:N name every subject, of the
-        rates up to FAR 1e-3: of the strict ones, from which the nearest ones differ by a pair or so.
+        Intervals (bootstrap over subjects) are those of ranks and, where the lists of 1:N name every subject, of
+        `strict_tar@far=1e-6` ... `1e-3`; `tar@far=...` has none, the nearest point being another estimate.
 
         Raises:
             ValueError: features of another number of images, or not finite.
@@ -98,25 +99,19 @@ class IJB:
         scores = self.pair_scores(templates)
         result = verification(scores, self.pairs.issame)
         result.metrics.update(pairs=len(scores), xnorm=float(features.z.mean(dtype=np.float64)))
-        strict = verification_replicates(scores, self.pairs, subject_numbers(self.search, len(templates.u)))
-        replicates = strict | {name.removeprefix("strict_"): draws for name, draws in strict.items()}
+        replicates = verification_replicates(scores, self.pairs, subject_numbers(self.search, len(templates.u)))
+        result.evidence.update({f"replicates/{name}": draws for name, draws in replicates.items()})
+        defined = {name: draws for name, draws in replicates.items() if not np.isnan(draws).all()}
+        result.intervals.update({name: interval(draws) for name, draws in defined.items()})
         notes = templates.notes + result.notes
         if self.search is None:
-            notes += (f"no 1:N: no lists of it in {self.folder / 'meta'}",)
-        else:
-            found, rank = identify(templates.u, self.search)
-            probes = self.search.probes.subject
-            result.metrics.update(found)
-            result.evidence.update({"rank": rank, "identity": probes})
-            result.evidence.update({f"right/rank{k}": rank <= k for k in RANKS})
-            replicates |= rank_replicates(rank, probes)
-        result.evidence.update({f"replicates/{name}": draws for name, draws in replicates.items()})
-        shown = (*result.headline, *(f"rank{k}" for k in RANKS), *(f"tpir@fpir={fpir:g}" for fpir in FPIRS))
-        return result._replace(
-            headline=tuple(name for name in shown if name in result.metrics),
-            intervals={name: interval(draws) for name, draws in replicates.items() if not np.isnan(draws).all()},
-            notes=notes,
-        )
+            return result._replace(notes=(*notes, f"no 1:N: no lists of it in {self.folder / 'meta'}"))
+        found, rank = identify(templates.u, self.search)
+        ranks = rank_rates(rank, self.search.probes.subject, RANKS)
+        result.metrics.update(found)
+        result.intervals.update(ranks.intervals)
+        result.evidence.update({"rank": rank, "identity": self.search.probes.subject, **ranks.evidence})
+        return result._replace(headline=(*result.headline, *NAMES), notes=notes)
 
 
 def verification(scores: np.ndarray, issame: np.ndarray) -> Result:
@@ -131,8 +126,8 @@ def verification(scores: np.ndarray, issame: np.ndarray) -> Result:
     notes = ()
     if highest - lowest < ALIKE:
         notes = (f"all scores are {highest:.6f} within {ALIKE:g}: every feature is the same, the rates are rounding",)
-    evidence = {"genuine": genuine.astype(np.float32), "far": far, "tar": tar}
-    return Result(metrics, tuple(f"tar@far={far}" for far in FARS), {}, evidence, notes)
+    headline = (*(f"tar@far={far}" for far in FARS), "strict_tar@far=1e-4")
+    return Result(metrics, headline, {}, {"far": far, "tar": tar}, notes)
 
 
 def find_ijb(root: Path | str, name: str) -> Path | None:
