@@ -94,20 +94,7 @@ def tar_replicates(
     _check_pairs(scores, issame, left, right)
     units = int(max(left.max(), right.max())) + 1
     weights = np.concatenate([w.astype(np.int32) for w in _weights(units, draws, seed)])
-    total = _impostor_weight(left[~issame], right[~issame], weights)
-    genuine = _falling(scores, np.flatnonzero(issame), left, right)
-    allowed = np.stack([allowed_accepts(max(t, 1), targets) for t in total.tolist()])
-    impostor = scores[~issame]
-    size = int(2 * targets.max() * len(impostor)) + 1000
-    while True:
-        start = max(len(impostor) - size, 0)
-        lowest = np.partition(impostor, start)[start]
-        top = _falling(scores, np.flatnonzero(~issame & (scores >= lowest)), left, right)
-        result = np.full((draws, len(targets)), np.nan)
-        enough = all(_replicate(*row, genuine, top) for row in zip(weights, total, allowed, result, strict=True))
-        if enough:
-            return result
-        size *= 4
+    return _tar_of_draws(scores, issame, left, right, targets, weights)
 
 
 def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -193,6 +180,31 @@ def _falling(
     """Scores and units of some pairs, by falling score."""
     which = which[np.argsort(-scores[which], kind="stable")]
     return scores[which], left[which], right[which]
+
+
+def _tar_of_draws(
+    scores: np.ndarray,
+    issame: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """(draws, len(targets)) float64 TARs where each unit was drawn `weights` (draws, U) times; see `tar_replicates`."""
+    total = _impostor_weight(left[~issame], right[~issame], weights)
+    genuine = _falling(scores, np.flatnonzero(issame), left, right)
+    allowed = np.stack([allowed_accepts(max(t, 1), targets) for t in total.tolist()])
+    impostor = scores[~issame]
+    size = int(2 * targets.max() * len(impostor)) + 1000
+    while True:
+        start = max(len(impostor) - size, 0)
+        lowest = np.partition(impostor, start)[start]
+        top = _falling(scores, np.flatnonzero(~issame & (scores >= lowest)), left, right)
+        result = np.full((len(weights), len(targets)), np.nan)
+        enough = all(_replicate(*row, genuine, top) for row in zip(weights, total, allowed, result, strict=True))
+        if enough:
+            return result
+        size *= 4
 
 
 def _replicate(w: np.ndarray, total: int, allowed: np.ndarray, tar: np.ndarray, genuine: tuple, top: tuple) -> bool:

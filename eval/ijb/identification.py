@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.ijb.scores import blocks, representatives
-from eval.ijb.subjects import Search
+from eval.ijb.subjects import SearchLists
 
 RANKS = {f"rank{k}": k for k in (1, 5, 10)}
 FPIRS = {f"tpir@fpir={fpir:g}": fpir for fpir in (0.01, 0.1)}
@@ -33,7 +33,7 @@ class Found(NamedTuple):
     highest: np.ndarray  # (ceil(0.1 q),) float64, the highest scores that are no mate's, falling
 
 
-def identify(u: np.ndarray, search: Search) -> tuple[dict[str, float], np.ndarray]:
+def identify(u: np.ndarray, search: SearchLists) -> tuple[dict[str, float], np.ndarray]:
     """Numbers of 1:N.
 
     Args:
@@ -59,7 +59,7 @@ def identify(u: np.ndarray, search: Search) -> tuple[dict[str, float], np.ndarra
     return metrics, found.rank
 
 
-def _mates(search: Search) -> tuple[np.ndarray, np.ndarray]:
+def _mates(search: SearchLists) -> tuple[np.ndarray, np.ndarray]:
     """(q,) place of each probe's mate in both galleries together, and whether it is in the second one."""
     subject = np.concatenate([gallery.subject for gallery in search.galleries])
     order = np.argsort(subject)
@@ -67,7 +67,7 @@ def _mates(search: Search) -> tuple[np.ndarray, np.ndarray]:
     return place, place >= len(search.galleries[0].subject)
 
 
-def _search(u: np.ndarray, search: Search, place: np.ndarray) -> Found:
+def _search(u: np.ndarray, search: SearchLists, place: np.ndarray) -> Found:
     first, second = search.galleries
     same = representatives(u)
     # equal templates share one column, so that a tie is one

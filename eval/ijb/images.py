@@ -49,7 +49,7 @@ class FaceImages:
         faces = np.empty((end - start, TEMPLATE_SIDE, TEMPLATE_SIDE, 3), np.uint8)
         for face, name, landmarks in zip(faces, self.names[start:end], self.landmarks[start:end], strict=True):
             try:
-                face[:] = align(_decoded((self.folder / name).read_bytes()), landmarks)
+                face[:] = warp(_decoded((self.folder / name).read_bytes()), landmarks)
             except (jpeg.ImageError, AlignError, OSError) as error:
                 raise ValueError(f"{self.folder / name} cannot be used: {error}") from None
         return faces
@@ -64,7 +64,7 @@ class FaceImages:
         return sha.hexdigest()
 
 
-def align(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+def warp(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """A face as `eval_ijbc.py` aligns it: bilinear, black where the image ends.
 
     There the matrix is skimage's, rounded as float32; in float64 one of 25,000 values of a face differs, by one level.

@@ -7,12 +7,12 @@ import numpy as np
 
 from eval.confidence import tar_replicates
 from eval.ijb.meta import Pairs
-from eval.ijb.subjects import Search
+from eval.ijb.subjects import SearchLists
 
 INTERVAL_FARS = ("1e-6", "1e-5", "1e-4", "1e-3")  # above, a draw would look at too many impostors
 
 
-def subject_numbers(search: Search | None, templates: int) -> np.ndarray | None:
+def subject_numbers(search: SearchLists | None, templates: int) -> np.ndarray | None:
     """(T,) 0, 1 ... by subject; None where the lists of 1:N are missing or leave templates out."""
     if search is None:
         return None

@@ -23,14 +23,14 @@ class Subjects(NamedTuple):
     subject: np.ndarray  # (k,) int64
 
 
-class Search(NamedTuple):
+class SearchLists(NamedTuple):
     """1:N: each probe is searched for in the galleries, where its subject has one template."""
 
     galleries: tuple[Subjects, Subjects]
     probes: Subjects
 
 
-def read_search(folder: Path, target: str, templates: np.ndarray) -> Search | None:
+def read_search(folder: Path, target: str, templates: np.ndarray) -> SearchLists | None:
     """Read the three lists of 1:N; None where none of them is there.
 
     Args:
@@ -60,7 +60,7 @@ def read_search(folder: Path, target: str, templates: np.ndarray) -> Search | No
     for subject, line in probes.values():
         if subject not in enrolled:
             raise MetaError(paths[2], line, f"subject {subject} is in no gallery")
-    return Search((_subjects(first), _subjects(second)), _subjects(probes))
+    return SearchLists((_subjects(first), _subjects(second)), _subjects(probes))
 
 
 def _path(folder: Path, target: str, *names: str) -> Path:

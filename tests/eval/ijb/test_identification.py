@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.ijb.identification import FPIRS, RANKS, identify
-from eval.ijb.subjects import Search, Subjects
+from eval.ijb.subjects import SearchLists, Subjects
 
 
 def unit(x):
@@ -17,7 +17,7 @@ def search_of(first, second, probes):
     for subject in (first, second, probes):
         parts.append(Subjects(np.arange(start, start + len(subject)), np.array(subject)))
         start += len(subject)
-    return Search((parts[0], parts[1]), parts[2])
+    return SearchLists((parts[0], parts[1]), parts[2])
 
 
 def together(scores, mate):

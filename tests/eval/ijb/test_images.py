@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from eval.ijb.images import FaceImages, align
+from eval.ijb.images import FaceImages, warp
 from eval.ijb.meta import read_faces
 from tests.faces import photo
 from tests.ijb import layout, write_ijb
@@ -57,12 +57,12 @@ def test_alignment_is_the_scripts():
         turn = generator.uniform(0.6, 1.4) * cv2.getRotationMatrix2D((0, 0), generator.uniform(-40, 40), 1)[:, :2]
         landmarks = ((SCRIPT - 56) @ turn.T + 56 + generator.normal(0, 2, (5, 2))).astype(np.float32)
         expected = bilinear(image, umeyama(landmarks.astype(float), SCRIPT))
-        difference = np.abs(align(image, landmarks) - expected)
+        difference = np.abs(warp(image, landmarks) - expected)
         assert np.median(difference) < 1 and difference.max() < 8  # OpenCV places pixels to 1/32
 
 
 def test_landmarks_outside_the_image_are_aligned_too():
-    assert not align(photo(1, 1), SCRIPT + 500).any()
+    assert not warp(photo(1, 1), SCRIPT + 500).any()
 
 
 def test_images_are_the_faces_in_rgb(folder):
