@@ -55,7 +55,11 @@ class FaceImages:
         return faces
 
     def digest(self) -> str:
-        """Of names, sizes and dates of the files, landmarks and template."""
+        """Key for kept features: of names, sizes and dates of the files, landmarks and template.
+
+        A copy of the folder with dates of its own has another one; what names the data wherever it lies is
+        `eval.ijb.target.IJB.digest`.
+        """
         sha = hashlib.sha256(repr((TEMPLATE.tolist(), len(self))).encode())
         for name in self.names:
             facts = (self.folder / name).stat()

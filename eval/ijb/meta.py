@@ -20,6 +20,7 @@ import numpy as np
 from eval.ijb.columns import Columns, MetaError, map_pieces, read_columns
 
 TARGETS = ("IJBB", "IJBC")
+LISTS = ("face_tid_mid.txt", "name_5pts_score.txt", "template_pair_label.txt")
 
 
 class Faces(NamedTuple):
@@ -69,9 +70,9 @@ def read_faces(folder: Path, target: str, landmarks: bool = False) -> Faces:
         MetaError: a list is missing or damaged, or the lists differ in a name or in length.
     """
     expected = "image name, template, media"
-    tid_mid = read_columns(list_path(folder, target, "face_tid_mid.txt"), 3, expected)
+    tid_mid = read_columns(list_path(folder, target, LISTS[0]), 3, expected)
     expected = "image name, ten landmark coordinates, detector score"
-    points = read_columns(list_path(folder, target, "name_5pts_score.txt"), 12, expected)
+    points = read_columns(list_path(folder, target, LISTS[1]), 12, expected)
     names = tid_mid.texts(0)
     _same_names(tid_mid, names, points)
     templates, row = np.unique(tid_mid.integers(1), return_inverse=True)
@@ -117,7 +118,7 @@ def read_pairs(folder: Path, target: str, templates: np.ndarray) -> Pairs:
         MetaError: the list is missing or damaged, a label is neither 0 nor 1, a template has no images, all labels are
             alike.
     """
-    path, row_of = list_path(folder, target, "template_pair_label.txt"), rows(templates)
+    path, row_of = list_path(folder, target, LISTS[2]), rows(templates)
 
     def parse(piece: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         first, second = (_rows_of(piece, column, row_of) for column in (0, 1))

@@ -41,8 +41,7 @@ def read_search(folder: Path, target: str, templates: np.ndarray) -> SearchLists
         MetaError: one list is missing or damaged; a template has no images or two subjects; a subject has two templates
             in the galleries; a probe's subject has none.
     """
-    paths = [_path(folder, target, "gallery_S1", "gallery_G1"), _path(folder, target, "gallery_S2", "gallery_G2")]
-    paths.append(_path(folder, target, "probe_mixed"))
+    paths = search_paths(folder, target)
     if not any(path.is_file() for path in paths):
         return None
     for path in paths:
@@ -61,6 +60,12 @@ def read_search(folder: Path, target: str, templates: np.ndarray) -> SearchLists
         if subject not in enrolled:
             raise MetaError(paths[2], line, f"subject {subject} is in no gallery")
     return SearchLists((_subjects(first), _subjects(second)), _subjects(probes))
+
+
+def search_paths(folder: Path, target: str) -> list[Path]:
+    """Where both galleries and the probes are, or should be."""
+    names = ("gallery_S1", "gallery_G1"), ("gallery_S2", "gallery_G2"), ("probe_mixed",)
+    return [_path(folder, target, *alternatives) for alternatives in names]
 
 
 def _path(folder: Path, target: str, *names: str) -> Path:

@@ -1,5 +1,6 @@
 """IJB-B and IJB-C as a target: 1:1 on the list of template pairs, 1:N on the galleries and mixed probes."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,12 +12,13 @@ from eval.identification import rank_rates
 from eval.ijb.identification import NAMES, RANKS, identify
 from eval.ijb.images import FaceImages
 from eval.ijb.intervals import subject_numbers, verification_replicates
-from eval.ijb.meta import TARGETS, read_faces, read_pairs
+from eval.ijb.meta import LISTS, TARGETS, list_path, read_faces, read_pairs
 from eval.ijb.pooling import pool
 from eval.ijb.scores import pair_scores
-from eval.ijb.subjects import read_search
+from eval.ijb.subjects import read_search, search_paths
 from eval.protocol import Result
 from eval.roc import insightface_tar, roc_points, strict_tar
+from utils.files import file_digest
 
 FARS = {f"1e-{k}": 10**-k for k in range(6, 0, -1)}
 ALIKE = 1e-6  # a spread of scores below which they are rounding
@@ -62,6 +64,18 @@ class IJB:
         self.images = None
         if with_images:
             self.images = FaceImages(self.folder / "loose_crop", self.faces.names, self.faces.landmarks)
+
+    def digest(self) -> str:
+        """SHA-256 in hex of the names and bytes of all lists: landmarks, scores, templates, pairs and labels, 1:N.
+
+        A copy of the folder has the same one, with images or without. What the image files hold is not in it: the names
+        of the faces are, and `FaceImages.digest` tells when a file of this folder changes. Reads the lists anew.
+        """
+        lists = [list_path(self.folder, self.name.upper(), name) for name in LISTS]
+        if self.search is not None:
+            lists += search_paths(self.folder, self.name.upper())
+        facts = "".join(f"{path.name} {file_digest(path)}\n" for path in lists)
+        return hashlib.sha256(facts.encode()).hexdigest()
 
     def templates(self, h: np.ndarray) -> Templates:
         """Pool (n, D) float32 features of the images.

@@ -1,5 +1,7 @@
 """IJB's faces: aligned by the least-squares similarity, and every unusable image is named."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
@@ -76,6 +78,13 @@ def test_images_are_the_faces_in_rgb(folder):
         assert np.abs(face[inner] - drawn[inner]).mean() < 15
         assert np.abs(face[inner] - drawn[..., ::-1][inner]).mean() > 25
     assert np.array_equal(images.read(12, 13)[0], faces[2])
+
+
+def test_digest_is_of_this_folder(folder):
+    """A key for kept features: dates count, so that a file which was written again is embedded again."""
+    before = images_of(folder).digest()
+    os.utime(folder / "loose_crop" / "3.png", (1, 1))
+    assert images_of(folder).digest() != before
 
 
 def test_digest_follows_images_and_landmarks(folder):

@@ -1,5 +1,7 @@
 """IJB as a target: found, opened, scored with everything a result holds."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,30 @@ def test_labels_that_contradict_the_subjects_have_no_interval(tmp_path):
     path.write_text(f"{text[: end - 1]}{1 - int(text[end - 1])}{text[end:]}")
     result = IJB(tmp_path, "IJBB", with_images=False).score(features())
     assert set(result.intervals) == {"rank1", "rank5", "rank10"}
+
+
+LISTS = ("face_tid_mid.txt", "name_5pts_score.txt", "template_pair_label.txt", "1N_gallery_S1.csv",
+         "1N_gallery_S2.csv", "1N_probe_mixed.csv")  # fmt: skip
+
+
+def test_digest_is_of_the_lists_wherever_they_are(folder, tmp_path):
+    digest = IJB(folder, "IJBB").digest()
+    assert len(digest) == 64 and digest == IJB(folder, "IJBB", with_images=False).digest()
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)  # with dates of its own
+    assert IJB(copy, "IJBB").digest() == digest
+    found = {digest}
+    for name in LISTS:  # the last character but the line's end: of a media, a score, a label, a further field
+        path = copy / "meta" / f"ijbb_{name}"
+        text = path.read_text()
+        path.write_text(text[:-2] + ("1\n" if text[-2] == "0" else "0\n"))
+        assert path.read_text() != text
+        found.add(IJB(copy, "IJBB", with_images=False).digest())
+        path.write_text(text)
+    assert len(found) == 1 + len(LISTS) and IJB(copy, "IJBB", with_images=False).digest() == digest
+    for path in (copy / "meta").glob("*_1N_*"):
+        path.unlink()
+    assert IJB(copy, "IJBB", with_images=False).digest() not in found
 
 
 def test_weights_are_what_the_flags_say(folder):
