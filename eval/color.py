@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from eval.confidence import standard_error
 from eval.embed import Embed
-from eval.features import Images
+from eval.features import Images, chunks
 from eval.metrics import fold_accuracies
 
 ORDERS = ("rgb", "bgr")
-CHUNK = 256  # images read at a time: 10 MB
 SURE = 2  # standard errors: about 95 % of a normal distribution lie within
 LEAST = 1e-9  # of a deviation of distances, far below float32's rounding: a perfect set has a finite separation
 
@@ -46,21 +46,15 @@ def check_color(images: Images, issame: np.ndarray, embed_of: Callable[[str], Em
             f"for each pair, and matched and mismatched pairs"
         )
     dist = _distances(images, {channels: embed_of(channels) for channels in ORDERS})
-    accuracy = {channels: fold_accuracies(dist[channels], issame, folds)[0] for channels in ORDERS}
-    by_fold = accuracy["rgb"] - accuracy["bgr"]
-    parts = np.array_split(np.arange(len(issame)), folds)
-    # a fold of matched pairs only has no separation, all the others together have one: the jackknife's error
-    without = np.array([_separations(dist, np.delete(np.arange(len(issame)), part), issame) for part in parts])
-    whole = _separations(dist, np.arange(len(issame)), issame)
+    accuracy = np.stack([fold_accuracies(dist[channels], issame, folds)[0] for channels in ORDERS])
+    d_prime, error = _separations(dist, issame, folds)
     result: dict = {
-        channels: {"accuracy": float(accuracy[channels].mean()), "separation": float(d_prime)}
-        for channels, d_prime in zip(ORDERS, whole, strict=True)
+        channels: {"accuracy": float(row.mean()), "separation": d}
+        for channels, row, d in zip(ORDERS, accuracy, d_prime, strict=True)
     }
-    result["difference"] = {"accuracy": float(by_fold.mean()), "separation": float(whole[0] - whole[1])}
-    result["standard_error"] = {
-        "accuracy": float(by_fold.std(ddof=1) / np.sqrt(folds)),
-        "separation": float((without[:, 0] - without[:, 1]).std() * np.sqrt(folds - 1)),
-    }
+    by_fold = accuracy[0] - accuracy[1]
+    result["difference"] = {"accuracy": float(by_fold.mean()), "separation": d_prime[0] - d_prime[1]}
+    result["standard_error"] = {"accuracy": standard_error(by_fold), "separation": error}
     result["better"] = _better(result["difference"], result["standard_error"])
     return result
 
@@ -88,18 +82,24 @@ def verdict(result: dict, used: str) -> str:
 
 
 def _distances(images: Images, embeds: dict[str, Embed]) -> dict[str, np.ndarray]:
-    """(n,) float64 squared distances in each order; an image is read once."""
+    """(n,) float64 squared distances in each order; an image is read once, both of a pair in one chunk."""
     dist: dict[str, list[np.ndarray]] = {channels: [] for channels in embeds}
-    for start in range(0, len(images), CHUNK):
-        pixels = images.read(start, min(start + CHUNK, len(images)))
+    for pixels in chunks(images, 0, len(images)):
         for channels, embed in embeds.items():
             u = np.asarray(embed(pixels)[0], dtype=np.float64)
             dist[channels].append(np.square(u[0::2] - u[1::2]).sum(axis=1))
     return {channels: np.concatenate(parts) for channels, parts in dist.items()}
 
 
-def _separations(dist: dict[str, np.ndarray], rows: np.ndarray, issame: np.ndarray) -> list[float]:
-    return [separation(dist[channels][rows], issame[rows]) for channels in ORDERS]
+def _separations(dist: dict[str, np.ndarray], issame: np.ndarray, folds: int) -> tuple[list[float], float]:
+    """d' in each order, and the standard error of their difference by the jackknife, which leaves out a fold at a time:
+    a fold of matched pairs only has no d', all the others together have one."""
+    d_prime = [separation(dist[channels], issame) for channels in ORDERS]
+    differences = []
+    for part in np.array_split(np.arange(len(issame)), folds):
+        rgb, bgr = (separation(np.delete(dist[channels], part), np.delete(issame, part)) for channels in ORDERS)
+        differences.append(rgb - bgr)
+    return d_prime, float(np.std(differences) * np.sqrt(folds - 1))
 
 
 def _better(difference: dict[str, float], error: dict[str, float]) -> str:

@@ -42,20 +42,20 @@ def mean_replicates(
 
     Args:
         values: (n,) bool or float, one of each pair or probe.
-        unit: (n,) int, 0 to U - 1: which unit it belongs to, its identity as a rule; None: each is a unit of its own.
+        unit: (n,) any integers: which unit it belongs to, its identity as a rule; None: each is a unit of its own.
 
     Returns:
         (draws,) float64: sum over what was drawn divided by its number.
 
     Raises:
-        ValueError: no values, values that are not finite, other shapes, negative units.
+        ValueError: no values, values that are not finite, other shapes, units that are no integers.
     """
     values = np.asarray(values, np.float64)
     unit = np.arange(len(values)) if unit is None else np.asarray(unit)
     if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
         raise ValueError(f"values of shape {values.shape}: expected (n,) finite numbers, one or more")
     _check_units(unit, values.shape)
-    _, unit = np.unique(unit, return_inverse=True)  # a unit without values would give empty draws
+    _, unit = np.unique(unit, return_inverse=True)  # a number that nothing has would give empty draws
     count, total = np.bincount(unit), np.bincount(unit, values)
     return np.concatenate([(w @ total) / (w @ count) for w in _weights(len(count), draws, seed)])
 
@@ -94,20 +94,7 @@ def tar_replicates(
     _check_pairs(scores, issame, left, right)
     units = int(max(left.max(), right.max())) + 1
     weights = np.concatenate([w.astype(np.int32) for w in _weights(units, draws, seed)])
-    total = _impostor_weight(left[~issame], right[~issame], weights)
-    genuine = _falling(scores, np.flatnonzero(issame), left, right)
-    allowed = np.stack([allowed_accepts(max(t, 1), targets) for t in total.tolist()])
-    impostor = scores[~issame]
-    size = int(2 * targets.max() * len(impostor)) + 1000
-    while True:
-        start = max(len(impostor) - size, 0)
-        lowest = np.partition(impostor, start)[start]
-        top = _falling(scores, np.flatnonzero(~issame & (scores >= lowest)), left, right)
-        result = np.full((draws, len(targets)), np.nan)
-        enough = all(_replicate(*row, genuine, top) for row in zip(weights, total, allowed, result, strict=True))
-        if enough:
-            return result
-        size *= 4
+    return _tar_of_draws(scores, issame, left, right, targets, weights)
 
 
 def interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
@@ -195,6 +182,31 @@ def _falling(
     return scores[which], left[which], right[which]
 
 
+def _tar_of_draws(
+    scores: np.ndarray,
+    issame: np.ndarray,
+    left: np.ndarray,
+    right: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+) -> np.ndarray:
+    """(draws, len(targets)) float64 TARs where each unit was drawn `weights` (draws, U) times; see `tar_replicates`."""
+    total = _impostor_weight(left[~issame], right[~issame], weights)
+    genuine = _falling(scores, np.flatnonzero(issame), left, right)
+    allowed = np.stack([allowed_accepts(max(t, 1), targets) for t in total.tolist()])
+    impostor = scores[~issame]
+    size = int(2 * targets.max() * len(impostor)) + 1000
+    while True:
+        start = max(len(impostor) - size, 0)
+        lowest = np.partition(impostor, start)[start]
+        top = _falling(scores, np.flatnonzero(~issame & (scores >= lowest)), left, right)
+        result = np.full((len(weights), len(targets)), np.nan)
+        enough = all(_replicate(*row, genuine, top) for row in zip(weights, total, allowed, result, strict=True))
+        if enough:
+            return result
+        size *= 4
+
+
 def _replicate(w: np.ndarray, total: int, allowed: np.ndarray, tar: np.ndarray, genuine: tuple, top: tuple) -> bool:
     """Write one draw's TARs; false where the impostors at hand are too few to find its threshold."""
     scores, left, right = genuine
@@ -217,6 +229,8 @@ def _check_pairs(scores: np.ndarray, issame: np.ndarray, left: np.ndarray, right
         )
     for unit in (left, right):
         _check_units(unit, scores.shape)
+        if len(unit) and unit.min() < 0:
+            raise ValueError(f"units from {unit.min()}: expected integers from 0")
     if issame.all() or not issame.any():
         raise ValueError(f"{issame.sum()} of {len(issame)} pairs are genuine: TAR@FAR needs genuine and impostor pairs")
     within = int(np.count_nonzero((left == right) & ~issame))
@@ -225,5 +239,5 @@ def _check_pairs(scores: np.ndarray, issame: np.ndarray, left: np.ndarray, right
 
 
 def _check_units(unit: np.ndarray, shape: tuple[int, ...]) -> None:
-    if unit.shape != shape or unit.dtype.kind not in "iu" or (len(unit) and unit.min() < 0):
-        raise ValueError(f"units {unit.shape} {unit.dtype}: expected {shape} integers from 0")
+    if unit.shape != shape or unit.dtype.kind not in "iu":
+        raise ValueError(f"units {unit.shape} {unit.dtype}: expected {shape} integers")

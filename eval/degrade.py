@@ -54,7 +54,7 @@ def resolution(image: np.ndarray, side: int) -> np.ndarray:
     1. The lens: Gaussian blur, sigma 0.4 pixels of the small picture, less what the image has already (variances add:
        0.4 sqrt((112 / side)^2 - 1) pixels of the image; 0 at 112).
     2. The sensor: each small pixel is the mean over the area it covers, rounded to uint8.
-    3. Enlarged by cubic convolution (Keys 1981, a = -1/2, fourth-order neighbours mirrored at the border), no blur.
+    3. Enlarged by cubic convolution (Keys 1981, a = -1/2, four neighbours, mirrored at the border), no blur.
 
     Args:
         side: 1 to 112.

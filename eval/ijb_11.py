@@ -48,7 +48,8 @@ def main(words: list[str]) -> None:
 def parser_of(prog: str, description: str) -> Parser:
     """The flags that 1:1 and 1:N share."""
     parser = Parser(prog, description)
-    parser.add_argument("--model-prefix", type=Path, help="model.pt of a run, or of arcface_torch")
+    parser.add_argument("--model-prefix", type=Path, metavar="MODEL", help="model.pt of a run, arcface_torch's, "
+                        "AdaFace's .ckpt, CVLface's, .onnx")  # fmt: skip
     parser.add_argument("--image-path", type=Path, required=True, help="InsightFace's folder: meta/ and loose_crop/")
     parser.add_argument("--result-dir", type=Path, default=Path("."), help="default: the current folder")
     parser.add_argument("--batch-size", type=int, default=128)

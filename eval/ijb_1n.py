@@ -10,7 +10,7 @@ import sys
 
 from prettytable import PrettyTable
 
-from eval.ijb.identification import FPIRS, RANKS, identify
+from eval.ijb.identification import NAMES, identify
 from eval.ijb.meta import MetaError
 from eval.ijb_11 import image_features, open_target, parser_of
 from utils.cli import user_errors
@@ -27,7 +27,7 @@ def main(words: list[str]) -> None:
         print(f"note: {note}")
     metrics, _ = identify(templates.u, target.search)
     table = PrettyTable([f"{options.job}-{options.target}", "both galleries at once", "average of the galleries"])
-    for name in (*(f"rank{k}" for k in RANKS), *(f"tpir@fpir={fpir:g}" for fpir in FPIRS)):
+    for name in NAMES:
         cells = (metrics.get(key) for key in (name, f"galleries_{name}"))
         table.add_row([name, *("-" if cell is None else f"{100 * cell:.2f}" for cell in cells)])
     print(table)

@@ -10,8 +10,6 @@ Shapes: n pairs, F folds, T thresholds.
 
 import numpy as np
 
-from eval.roc import strict_tar
-
 
 def fold_accuracies(dist: np.ndarray, issame: np.ndarray, folds: int = 10) -> tuple[np.ndarray, np.ndarray]:
     """Accuracy of each fold at the threshold that is best on the other folds (the first one where several are).
@@ -65,20 +63,6 @@ def tar_at_far(
     tar = [accepted[issame & (fold == f)].mean() for f in np.unique(fold[issame])]
     far_out = [accepted[~issame & (fold == f)].mean() for f in np.unique(fold[~issame])]
     return float(np.mean(tar)), float(np.std(tar)), float(np.mean(far_out))
-
-
-def tar_at_far_strict(dist: np.ndarray, issame: np.ndarray, far_target: float = 1e-3) -> float:
-    """Largest true accept rate over all pairs whose false accept rate is at most `far_target`.
-
-    No grid, no folds: `eval.roc.strict_tar` on distances. A matched pair as far apart as the first mismatched pair that
-    must be rejected is rejected too.
-
-    Raises:
-        ValueError: as `tar_at_far`.
-    """
-    dist, issame = _checked(dist, issame)
-    _check_rates(issame, far_target)
-    return float(strict_tar(-dist[issame], -dist[~issame], [far_target])[0])
 
 
 def _checked(dist: np.ndarray, issame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -115,18 +115,6 @@ def plot_norms(path: Path | str, of: str, norms: Mapping[str, Curve]) -> None:
     save(figure, path)
 
 
-def plot_norm_histograms(path: Path | str, of: str, norms: Mapping[str, np.ndarray]) -> None:
-    """How the feature norm is distributed in each of several sets or conditions, in common bins.
-
-    Args:
-        norms: name -> (images,) norms.
-    """
-    columns = checked({name: (z,) for name, z in norms.items()})
-    figure, (axes,) = new_figure(f"Feature norms: {of}", "norm z", "images in each of 40 bins")
-    draw_histograms(axes, {name: z for name, (z,) in columns.items()})
-    save(figure, path)
-
-
 def plot_distances(
     path: Path | str, of: str, dist: np.ndarray, issame: np.ndarray, threshold: float | None = None
 ) -> None:

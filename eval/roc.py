@@ -121,19 +121,6 @@ def auc(genuine: np.ndarray, impostor: np.ndarray) -> float:
     return twice / (2 * len(genuine) * len(impostor))
 
 
-def lowest_far(impostors: int) -> float:
-    """The lowest decade at which `impostors` pairs can be expected to hold a false accept: 1e-3 for LFW's 3,000.
-
-    Fewer than ten allow none below 1, which is returned.
-
-    Raises:
-        ValueError: no impostor pairs.
-    """
-    if impostors < 1:
-        raise ValueError(f"{impostors} impostor pairs: a FAR needs one or more")
-    return 1 / 10 ** (len(str(int(impostors))) - 1)
-
-
 def fars_for(impostors: int) -> tuple[float, ...]:
     """The FARs that a verification set of so many impostor pairs reports, falling.
 
@@ -141,12 +128,13 @@ def fars_for(impostors: int) -> tuple[float, ...]:
     threshold would be a single pair's score: 37 % of sets of that size hold none, and the rate is known to a factor of
     several; with ten (one standard deviation: a third) two models can be told apart. IJB's own list, down to 1e-6 with
     8 or 15 expected, is the protocol's and stays as it is. A set of less than 1,000 impostor pairs can show no more
-    than the TAR without a false accept at 1e-3 (`lowest_far` tells).
+    than the TAR without a false accept at 1e-3.
 
     Raises:
         ValueError: no impostor pairs.
     """
-    lowest_far(impostors)  # refuses a set without impostor pairs
+    if impostors < 1:
+        raise ValueError(f"{impostors} impostor pairs: a FAR needs one or more")
     return (1e-3, *(1 / 10**k for k in range(4, 19) if impostors >= 10 ** (k + 1)))
 
 

@@ -8,10 +8,10 @@ from eval.bins import BinError, PairBin
 from eval.confidence import interval, mean_replicates, standard_error
 from eval.embed import fit
 from eval.features import Features, expect, unit
-from eval.metrics import fold_accuracies, tar_at_far, tar_at_far_strict
+from eval.metrics import fold_accuracies, tar_at_far
 from eval.protocol import Result
 from eval.quality import error_vs_discard, pair_quality, pauc, threshold_for_fnmr
-from eval.roc import far_name, fars_for, roc_points
+from eval.roc import far_name, fars_for, roc_points, strict_tar
 from utils import jpeg
 
 
@@ -112,9 +112,10 @@ class Verification:
 
     def _rates(self, dist: np.ndarray) -> dict[str, float]:
         rates = {}
-        for far in fars_for(int((~self.issame).sum())):
+        fars = fars_for(int((~self.issame).sum()))
+        for far, strict in zip(fars, strict_tar(-dist[self.issame], -dist[~self.issame], fars), strict=True):
             rates[f"tar@far={far_name(far)}"] = tar_at_far(dist, self.issame, far, self.folds)[0]
-            rates[f"strict_tar@far={far_name(far)}"] = tar_at_far_strict(dist, self.issame, far)
+            rates[f"strict_tar@far={far_name(far)}"] = float(strict)
         return rates
 
     def _curves(self, dist: np.ndarray, z: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:

@@ -23,7 +23,7 @@ class Embedder:
         amp_dtype: autocast to `torch.float16` or `torch.bfloat16`; None: float32.
 
     Raises:
-        ValueError: `channels` is neither "rgb" nor "bgr".
+        ValueError: `channels` is neither "rgb" nor "bgr", or `batch_size` is below 1.
     """
 
     def __init__(
@@ -38,6 +38,8 @@ class Embedder:
     ):
         if channels not in ("rgb", "bgr"):
             raise ValueError(f"channels={channels!r}: expected 'rgb' or 'bgr'")
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: expected at least 1")
         self.device = torch.device(device)
         self.backbone = backbone.to(self.device)
         self.channels, self.mean, self.std = channels, mean, std

@@ -16,10 +16,11 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.ijb.scores import blocks, representatives
-from eval.ijb.subjects import Search
+from eval.ijb.subjects import SearchLists
 
-RANKS = (1, 5, 10)
-FPIRS = (0.01, 0.1)
+RANKS = {f"rank{k}": k for k in (1, 5, 10)}
+FPIRS = {f"tpir@fpir={fpir:g}": fpir for fpir in (0.01, 0.1)}
+NAMES = (*RANKS, *FPIRS)  # of metrics; the same after `galleries_`
 
 
 class Found(NamedTuple):
@@ -32,7 +33,7 @@ class Found(NamedTuple):
     highest: np.ndarray  # (ceil(0.1 q),) float64, the highest scores that are no mate's, falling
 
 
-def identify(u: np.ndarray, search: Search) -> tuple[dict[str, float], np.ndarray]:
+def identify(u: np.ndarray, search: SearchLists) -> tuple[dict[str, float], np.ndarray]:
     """Numbers of 1:N.
 
     Args:
@@ -44,21 +45,21 @@ def identify(u: np.ndarray, search: Search) -> tuple[dict[str, float], np.ndarra
     """
     place, in_second = _mates(search)
     found = _search(u, search, place)
-    metrics = {f"rank{k}": float(np.mean(found.rank <= k)) for k in RANKS}
-    for fpir in FPIRS:
+    metrics = {name: float(np.mean(found.rank <= k)) for name, k in RANKS.items()}
+    for name, fpir in FPIRS.items():
         threshold = found.highest[math.ceil(len(found.mate) * fpir) - 1]
-        metrics[f"tpir@fpir={fpir:g}"] = float(np.mean(found.mate > threshold))
+        metrics[name] = float(np.mean(found.mate > threshold))
     if in_second.any() and not in_second.all():  # each gallery has probes with and without a mate
-        for k in RANKS:
-            metrics[f"galleries_rank{k}"] = _mean(found.rank_in_own <= k, in_second)
-        for fpir in FPIRS:
+        for name, k in RANKS.items():
+            metrics[f"galleries_{name}"] = _mean(found.rank_in_own <= k, in_second)
+        for name, fpir in FPIRS.items():
             first, second = (_threshold(found.best_in_other[in_second == other], fpir) for other in (True, False))
             accepted = found.mate > np.where(in_second, second, first)
-            metrics[f"galleries_tpir@fpir={fpir:g}"] = _mean(accepted, in_second)
+            metrics[f"galleries_{name}"] = _mean(accepted, in_second)
     return metrics, found.rank
 
 
-def _mates(search: Search) -> tuple[np.ndarray, np.ndarray]:
+def _mates(search: SearchLists) -> tuple[np.ndarray, np.ndarray]:
     """(q,) place of each probe's mate in both galleries together, and whether it is in the second one."""
     subject = np.concatenate([gallery.subject for gallery in search.galleries])
     order = np.argsort(subject)
@@ -66,7 +67,7 @@ def _mates(search: Search) -> tuple[np.ndarray, np.ndarray]:
     return place, place >= len(search.galleries[0].subject)
 
 
-def _search(u: np.ndarray, search: Search, place: np.ndarray) -> Found:
+def _search(u: np.ndarray, search: SearchLists, place: np.ndarray) -> Found:
     first, second = search.galleries
     same = representatives(u)
     # equal templates share one column, so that a tie is one
@@ -87,7 +88,7 @@ def _search(u: np.ndarray, search: Search, place: np.ndarray) -> Found:
         rank[probes] = 1 + counts[0] + counts[1]
         rank_in_own[probes] = 1 + np.where(in_second, counts[1], counts[0])
         best[probes] = np.where(in_second, scores[:, :size].max(1), scores[:, size:].max(1))
-        highest = _highest(np.append(highest, scores), math.ceil(max(FPIRS) * q))
+        highest = _highest(np.append(highest, scores), math.ceil(max(FPIRS.values()) * q))
     return Found(mate, rank, rank_in_own, best, np.sort(highest)[::-1])
 
 

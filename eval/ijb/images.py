@@ -49,13 +49,17 @@ class FaceImages:
         faces = np.empty((end - start, TEMPLATE_SIDE, TEMPLATE_SIDE, 3), np.uint8)
         for face, name, landmarks in zip(faces, self.names[start:end], self.landmarks[start:end], strict=True):
             try:
-                face[:] = align(_decoded((self.folder / name).read_bytes()), landmarks)
+                face[:] = warp(_decoded((self.folder / name).read_bytes()), landmarks)
             except (jpeg.ImageError, AlignError, OSError) as error:
                 raise ValueError(f"{self.folder / name} cannot be used: {error}") from None
         return faces
 
     def digest(self) -> str:
-        """Of names, sizes and dates of the files, landmarks and template."""
+        """Key for kept features: of names, sizes and dates of the files, landmarks and template.
+
+        A copy of the folder with dates of its own has another one; what names the data wherever it lies is
+        `eval.ijb.target.IJB.digest`.
+        """
         sha = hashlib.sha256(repr((TEMPLATE.tolist(), len(self))).encode())
         for name in self.names:
             facts = (self.folder / name).stat()
@@ -64,7 +68,7 @@ class FaceImages:
         return sha.hexdigest()
 
 
-def align(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+def warp(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """A face as `eval_ijbc.py` aligns it: bilinear, black where the image ends.
 
     There the matrix is skimage's, rounded as float32; in float64 one of 25,000 values of a face differs, by one level.

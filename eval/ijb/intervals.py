@@ -1,19 +1,18 @@
-"""How sure IJB's numbers are: bootstrap over subjects, which the lists of 1:N name.
+"""How sure IJB's rates of 1:1 are: bootstrap over subjects, which the lists of 1:N name.
 
-Shapes: T templates, p pairs, q probes.
+Shapes: T templates, p pairs.
 """
 
 import numpy as np
 
-from eval.confidence import DRAWS, mean_replicates, tar_replicates
-from eval.ijb.identification import RANKS
+from eval.confidence import tar_replicates
 from eval.ijb.meta import Pairs
-from eval.ijb.subjects import Search
+from eval.ijb.subjects import SearchLists
 
-FARS = ("1e-6", "1e-5", "1e-4", "1e-3")  # above, a draw would look at too many impostors
+INTERVAL_FARS = ("1e-6", "1e-5", "1e-4", "1e-3")  # above, a draw would look at too many impostors
 
 
-def subject_numbers(search: Search | None, templates: int) -> np.ndarray | None:
+def subject_numbers(search: SearchLists | None, templates: int) -> np.ndarray | None:
     """(T,) 0, 1 ... by subject; None where the lists of 1:N are missing or leave templates out."""
     if search is None:
         return None
@@ -25,9 +24,7 @@ def subject_numbers(search: Search | None, templates: int) -> np.ndarray | None:
     return np.unique(subject, return_inverse=True)[1].ravel()
 
 
-def verification_replicates(
-    scores: np.ndarray, pairs: Pairs, subject: np.ndarray | None, draws: int = DRAWS
-) -> dict[str, np.ndarray]:
+def verification_replicates(scores: np.ndarray, pairs: Pairs, subject: np.ndarray | None) -> dict[str, np.ndarray]:
     """`strict_tar@far=...` -> (draws,) replicates; none where subjects are unknown or contradict the pairs' labels.
 
     Args:
@@ -37,16 +34,5 @@ def verification_replicates(
     if subject is None or not np.array_equal(subject[pairs.first] == subject[pairs.second], pairs.issame):
         return {}
     sides = subject[pairs.first], subject[pairs.second]
-    replicates = tar_replicates(scores, pairs.issame, *sides, [float(far) for far in FARS], draws)
-    return {f"strict_tar@far={far}": column for far, column in zip(FARS, replicates.T, strict=True)}
-
-
-def rank_replicates(rank: np.ndarray, subject: np.ndarray, draws: int = DRAWS) -> dict[str, np.ndarray]:
-    """`rank1` ... -> (draws,) replicates.
-
-    Args:
-        rank: (q,) of each probe's mate, 1 is best.
-        subject: (q,) whom each probe shows.
-    """
-    unit = np.unique(subject, return_inverse=True)[1].ravel()
-    return {f"rank{k}": mean_replicates(rank <= k, unit, draws) for k in RANKS}
+    replicates = tar_replicates(scores, pairs.issame, *sides, [float(far) for far in INTERVAL_FARS])
+    return {f"strict_tar@far={far}": column for far, column in zip(INTERVAL_FARS, replicates.T, strict=True)}

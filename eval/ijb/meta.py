@@ -5,7 +5,9 @@ In a folder's `meta/` (for IJB-C `ijbc_...`):
 - `ijbb_face_tid_mid.txt`: name, template and media of each image;
 - `ijbb_name_5pts_score.txt`: name, five landmarks (x y in pixels of the image in `loose_crop/`), detector score; the
   same images in the same order;
-- `ijbb_template_pair_label.txt`: two templates and 1 (one person) or 0, the pairs of 1:1;.
+- `ijbb_template_pair_label.txt`: two templates and 1 (one person) or 0, the pairs of 1:1.
+
+The lists of 1:N are in `subjects.py`.
 
 Shapes: n images, T templates, p pairs.
 """
@@ -18,6 +20,7 @@ import numpy as np
 from eval.ijb.columns import Columns, MetaError, map_pieces, read_columns
 
 TARGETS = ("IJBB", "IJBC")
+LISTS = ("face_tid_mid.txt", "name_5pts_score.txt", "template_pair_label.txt")
 
 
 class Faces(NamedTuple):
@@ -28,7 +31,7 @@ class Faces(NamedTuple):
     media: np.ndarray  # (n,) int32
     score: np.ndarray  # (n,) float32, the detector's
     templates: np.ndarray  # (T,) int32 template numbers, rising
-    columns: Columns  # of the landmark list; `read_landmarks` takes the rest from it
+    landmarks: np.ndarray | None  # (n, 5, 2) float32 x, y in pixels of eyes, nose, mouth's corners; if asked for
 
 
 class Pairs(NamedTuple):
@@ -57,21 +60,29 @@ def list_path(folder: Path, target: str, name: str) -> Path:
     return path
 
 
-def read_faces(folder: Path, target: str) -> Faces:
+def read_faces(folder: Path, target: str, landmarks: bool = False) -> Faces:
     """Read both lists of images.
+
+    Args:
+        landmarks: read them too, ten more columns.
 
     Raises:
         MetaError: a list is missing or damaged, or the lists differ in a name or in length.
     """
     expected = "image name, template, media"
-    tid_mid = read_columns(list_path(folder, target, "face_tid_mid.txt"), 3, expected)
+    tid_mid = read_columns(list_path(folder, target, LISTS[0]), 3, expected)
     expected = "image name, ten landmark coordinates, detector score"
-    points = read_columns(list_path(folder, target, "name_5pts_score.txt"), 12, expected)
+    points = read_columns(list_path(folder, target, LISTS[1]), 12, expected)
     names = tid_mid.texts(0)
     _same_names(tid_mid, names, points)
     templates, row = np.unique(tid_mid.integers(1), return_inverse=True)
     return Faces(
-        _decoded(points, names), row.ravel().astype(np.int32), tid_mid.integers(2), points.floats(11), templates, points
+        _decoded(points, names),
+        row.ravel().astype(np.int32),
+        tid_mid.integers(2),
+        points.floats(11),
+        templates,
+        np.stack([points.floats(column) for column in range(1, 11)], axis=1).reshape(-1, 5, 2) if landmarks else None,
     )
 
 
@@ -97,28 +108,17 @@ def _same_names(tid_mid: Columns, names: list[bytes], points: Columns) -> None:
         )
 
 
-def read_landmarks(faces: Faces) -> np.ndarray:
-    """(n, 5, 2) float32: x, y in pixels of eyes, nose and corners of the mouth.
-
-    Raises:
-        MetaError: a coordinate that is no number.
-    """
-    return np.stack([faces.columns.floats(column) for column in range(1, 11)], axis=1).reshape(-1, 5, 2)
-
-
 def read_pairs(folder: Path, target: str, templates: np.ndarray) -> Pairs:
     """Read the pairs of 1:1.
 
-    The lists of 1:N are in `subjects.py`.
+    Args:
+        templates: (T,) template numbers, rising.
 
-        Args:
-            templates: (T,) template numbers, rising.
-
-        Raises:
-            MetaError: the list is missing or damaged, a label is neither 0 nor 1, a template has no images, all
-            labels are alike.
+    Raises:
+        MetaError: the list is missing or damaged, a label is neither 0 nor 1, a template has no images, all labels are
+            alike.
     """
-    path, row_of = list_path(folder, target, "template_pair_label.txt"), rows(templates)
+    path, row_of = list_path(folder, target, LISTS[2]), rows(templates)
 
     def parse(piece: Columns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         first, second = (_rows_of(piece, column, row_of) for column in (0, 1))

@@ -43,6 +43,17 @@ def pool(
         weight /= np.maximum(_norms(h), np.finfo(np.float32).tiny)
     if use_detector_score:
         weight *= score
+    pooled = _template_sums(h, weight, template, media)
+    if not np.isfinite(pooled).all():
+        raise ValueError("features or detector scores that are not finite, or so large that their sums are not")
+    norm = _norms(pooled)
+    norm[norm == 0] = 1
+    pooled /= norm[:, None]
+    return pooled
+
+
+def _template_sums(h: np.ndarray, weight: np.ndarray, template: np.ndarray, media: np.ndarray) -> np.ndarray:
+    """(T, D) float64: the sum of each template's media, each of them the mean of its weighted frames."""
     image, frames, media_start = _order(template, media)
     pooled = np.empty((len(media_start) - 1, h.shape[1]))
     for first in range(0, len(pooled), TEMPLATES):
@@ -51,11 +62,6 @@ def pool(
         of_media /= np.diff(frames[part[0] : part[-1] + 1]).astype(np.float32)[:, None]
         ones = np.ones(len(of_media), np.float32)
         pooled[first : first + TEMPLATES] = _sums(np.arange(len(ones)), ones, part - part[0], of_media)
-    if not np.isfinite(pooled).all():
-        raise ValueError("features or detector scores that are not finite, or so large that their sums are not")
-    norm = np.sqrt(np.einsum("td,td->t", pooled, pooled))
-    norm[norm == 0] = 1
-    pooled /= norm[:, None]
     return pooled
 
 

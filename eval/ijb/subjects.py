@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from eval.ijb.columns import MetaError
-from eval.ijb.meta import list_path, rows
+from eval.ijb.meta import rows
 
 
 class Subjects(NamedTuple):
@@ -23,25 +23,25 @@ class Subjects(NamedTuple):
     subject: np.ndarray  # (k,) int64
 
 
-class Search(NamedTuple):
+class SearchLists(NamedTuple):
     """1:N: each probe is searched for in the galleries, where its subject has one template."""
 
     galleries: tuple[Subjects, Subjects]
     probes: Subjects
 
 
-def read_search(folder: Path, target: str, templates: np.ndarray) -> Search | None:
+def read_search(folder: Path, target: str, templates: np.ndarray) -> SearchLists | None:
     """Read the three lists of 1:N; None where none of them is there.
 
     Args:
+        folder, target: as `eval.ijb.meta.read_faces` has found them right.
         templates: (T,) numbers of the templates that have images, rising.
 
     Raises:
         MetaError: one list is missing or damaged; a template has no images or two subjects; a subject has two templates
             in the galleries; a probe's subject has none.
     """
-    paths = [_path(folder, target, "gallery_S1", "gallery_G1"), _path(folder, target, "gallery_S2", "gallery_G2")]
-    paths.append(_path(folder, target, "probe_mixed"))
+    paths = search_paths(folder, target)
     if not any(path.is_file() for path in paths):
         return None
     for path in paths:
@@ -59,12 +59,17 @@ def read_search(folder: Path, target: str, templates: np.ndarray) -> Search | No
     for subject, line in probes.values():
         if subject not in enrolled:
             raise MetaError(paths[2], line, f"subject {subject} is in no gallery")
-    return Search((_subjects(first), _subjects(second)), _subjects(probes))
+    return SearchLists((_subjects(first), _subjects(second)), _subjects(probes))
+
+
+def search_paths(folder: Path, target: str) -> list[Path]:
+    """Where both galleries and the probes are, or should be."""
+    names = ("gallery_S1", "gallery_G1"), ("gallery_S2", "gallery_G2"), ("probe_mixed",)
+    return [_path(folder, target, *alternatives) for alternatives in names]
 
 
 def _path(folder: Path, target: str, *names: str) -> Path:
     """The first of these lists that is there; the first where none is."""
-    list_path(folder, target, "face_tid_mid.txt")  # the right target and folder
     paths = [Path(folder) / "meta" / f"{target.lower()}_1N_{name}.csv" for name in names]
     return next((path for path in paths if path.is_file()), paths[0])
 

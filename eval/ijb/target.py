@@ -1,5 +1,6 @@
 """IJB-B and IJB-C as a target: 1:1 on the list of template pairs, 1:N on the galleries and mixed probes."""
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,15 +8,17 @@ import numpy as np
 
 from eval.confidence import interval
 from eval.features import Features
-from eval.ijb.identification import FPIRS, RANKS, identify
+from eval.identification import rank_rates
+from eval.ijb.identification import NAMES, RANKS, identify
 from eval.ijb.images import FaceImages
-from eval.ijb.intervals import rank_replicates, subject_numbers, verification_replicates
-from eval.ijb.meta import TARGETS, read_faces, read_landmarks, read_pairs
+from eval.ijb.intervals import subject_numbers, verification_replicates
+from eval.ijb.meta import LISTS, TARGETS, list_path, read_faces, read_pairs
 from eval.ijb.pooling import pool
 from eval.ijb.scores import pair_scores
-from eval.ijb.subjects import read_search
+from eval.ijb.subjects import read_search, search_paths
 from eval.protocol import Result
 from eval.roc import insightface_tar, roc_points, strict_tar
+from utils.files import file_digest
 
 FARS = {f"1e-{k}": 10**-k for k in range(6, 0, -1)}
 ALIKE = 1e-6  # a spread of scores below which they are rounding
@@ -55,13 +58,24 @@ class IJB:
     ):
         self.name, self.folder = target.lower(), Path(folder)
         self.use_norm_score, self.use_detector_score = use_norm_score, use_detector_score
-        self.faces = read_faces(self.folder, target)
+        self.faces = read_faces(self.folder, target, landmarks=with_images)
         self.pairs = read_pairs(self.folder, target, self.faces.templates)
         self.search = read_search(self.folder, target, self.faces.templates)
         self.images = None
         if with_images:
-            landmarks = read_landmarks(self.faces)
-            self.images = FaceImages(self.folder / "loose_crop", self.faces.names, landmarks)
+            self.images = FaceImages(self.folder / "loose_crop", self.faces.names, self.faces.landmarks)
+
+    def digest(self) -> str:
+        """SHA-256 in hex of the names and bytes of all lists: landmarks, scores, templates, pairs and labels, 1:N.
+
+        A copy of the folder has the same one, with images or without. What the image files hold is not in it: the names
+        of the faces are, and `FaceImages.digest` tells when a file of this folder changes. Reads the lists anew.
+        """
+        lists = [list_path(self.folder, self.name.upper(), name) for name in LISTS]
+        if self.search is not None:
+            lists += search_paths(self.folder, self.name.upper())
+        facts = "".join(f"{path.name} {file_digest(path)}\n" for path in lists)
+        return hashlib.sha256(facts.encode()).hexdigest()
 
     def templates(self, h: np.ndarray) -> Templates:
         """Pool (n, D) float32 features of the images.
@@ -89,8 +103,8 @@ class IJB:
 
         Metrics: `tar@far=1e-6` ... `1e-1` by InsightFace's choice of the nearest point of the ROC, `strict_tar@far=...`
         without exceeding the FAR; those of `eval.ijb.identification.identify`; `pairs`, and `xnorm` (mean norm).
-        Intervals (bootstrap over subjects) are those of ranks and, where the lists of 1:N name every subject, of the
-        rates up to FAR 1e-3: of the strict ones, from which the nearest ones differ by a pair or so.
+        Intervals (bootstrap over subjects) are those of ranks and, where the lists of 1:N name every subject, of
+        `strict_tar@far=1e-6` ... `1e-3`; `tar@far=...` has none, the nearest point being another estimate.
 
         Raises:
             ValueError: features of another number of images, or not finite.
@@ -99,25 +113,19 @@ class IJB:
         scores = self.pair_scores(templates)
         result = verification(scores, self.pairs.issame)
         result.metrics.update(pairs=len(scores), xnorm=float(features.z.mean(dtype=np.float64)))
-        strict = verification_replicates(scores, self.pairs, subject_numbers(self.search, len(templates.u)))
-        replicates = strict | {name.removeprefix("strict_"): draws for name, draws in strict.items()}
+        replicates = verification_replicates(scores, self.pairs, subject_numbers(self.search, len(templates.u)))
+        result.evidence.update({f"replicates/{name}": draws for name, draws in replicates.items()})
+        defined = {name: draws for name, draws in replicates.items() if not np.isnan(draws).all()}
+        result.intervals.update({name: interval(draws) for name, draws in defined.items()})
         notes = templates.notes + result.notes
         if self.search is None:
-            notes += (f"no 1:N: no lists of it in {self.folder / 'meta'}",)
-        else:
-            found, rank = identify(templates.u, self.search)
-            probes = self.search.probes.subject
-            result.metrics.update(found)
-            result.evidence.update({"rank": rank, "identity": probes})
-            result.evidence.update({f"right/rank{k}": rank <= k for k in RANKS})
-            replicates |= rank_replicates(rank, probes)
-        result.evidence.update({f"replicates/{name}": draws for name, draws in replicates.items()})
-        shown = (*result.headline, *(f"rank{k}" for k in RANKS), *(f"tpir@fpir={fpir:g}" for fpir in FPIRS))
-        return result._replace(
-            headline=tuple(name for name in shown if name in result.metrics),
-            intervals={name: interval(draws) for name, draws in replicates.items() if not np.isnan(draws).all()},
-            notes=notes,
-        )
+            return result._replace(notes=(*notes, f"no 1:N: no lists of it in {self.folder / 'meta'}"))
+        found, rank = identify(templates.u, self.search)
+        ranks = rank_rates(rank, self.search.probes.subject, RANKS)
+        result.metrics.update(found)
+        result.intervals.update(ranks.intervals)
+        result.evidence.update({"rank": rank, "identity": self.search.probes.subject, **ranks.evidence})
+        return result._replace(headline=(*result.headline, *NAMES), notes=notes)
 
 
 def verification(scores: np.ndarray, issame: np.ndarray) -> Result:
@@ -132,8 +140,8 @@ def verification(scores: np.ndarray, issame: np.ndarray) -> Result:
     notes = ()
     if highest - lowest < ALIKE:
         notes = (f"all scores are {highest:.6f} within {ALIKE:g}: every feature is the same, the rates are rounding",)
-    evidence = {"genuine": genuine.astype(np.float32), "far": far, "tar": tar}
-    return Result(metrics, tuple(f"tar@far={far}" for far in FARS), {}, evidence, notes)
+    headline = (*(f"tar@far={far}" for far in FARS), "strict_tar@far=1e-4")
+    return Result(metrics, headline, {}, {"far": far, "tar": tar}, notes)
 
 
 def find_ijb(root: Path | str, name: str) -> Path | None:

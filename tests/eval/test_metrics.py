@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from eval.metrics import fold_accuracies, tar_at_far, tar_at_far_strict
+from eval.metrics import fold_accuracies, tar_at_far
 
 
 def published_accuracies(dist, issame, folds):
@@ -69,7 +69,6 @@ def test_perfect():
     accuracy, threshold = fold_accuracies(dist, issame)
     assert accuracy.tolist() == [1.0] * 10 and threshold.tolist() == [np.arange(0, 4, 0.01)[51]] * 10
     assert tar_at_far(dist, issame) == (1.0, 0.0, 0.0)
-    assert tar_at_far_strict(dist, issame) == 1.0
 
 
 def test_worst():
@@ -77,7 +76,6 @@ def test_worst():
     dist = np.where(issame, 1.5, 0.5)
     assert fold_accuracies(dist, issame)[0].tolist() == [0.5] * 10  # everything rejected is the best there is
     assert tar_at_far(dist, issame) == (0.0, 0.0, 0.0)
-    assert tar_at_far_strict(dist, issame) == 0.0
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-14, 0.5, 2.0, 4.0])
@@ -86,7 +84,6 @@ def test_collapsed_model_is_never_better_than_chance(value):
     dist = np.full(600, value)
     assert fold_accuracies(dist, issame)[0].tolist() == [0.5] * 10
     assert tar_at_far(dist, issame) == (0.0, 0.0, 0.0)
-    assert tar_at_far_strict(dist, issame) == 0.0
 
 
 def test_hand_computed():
@@ -99,34 +96,6 @@ def test_hand_computed():
         0.11,
     ]  # fold 1 alone: reject all (half right); fold 0 alone: above 0.105
     assert accuracy.tolist() == [0.5, 0.5]
-    # strict: 5 mismatched pairs; a rate of 0.2 allows one of them, so the threshold is the second, 0.4
-    dist = np.array([0.1, 0.35, 0.4, 0.5, 0.3, 0.4, 0.6, 0.7, 0.8])
-    issame = np.array([True] * 4 + [False] * 5)
-    assert tar_at_far_strict(dist, issame, 0.2) == 0.5
-    assert tar_at_far_strict(dist, issame, 0.19) == 0.25
-    assert tar_at_far_strict(dist, issame, 0.4) == 1.0
-
-
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("target", [1e-3, 0.01, 0.1, 0.29, 0.5])
-def test_strict_rate_equals_trying_every_threshold(seed, target):
-    draw = np.random.default_rng(seed)
-    issame = draw.random(200) < 0.5
-    dist = np.round(draw.uniform(0, 2, 200) + ~issame * 0.5, 2)  # ties within and across kinds
-    best = 0.0
-    for threshold in [0.0, *dist, 5.0]:
-        accepted = dist < threshold
-        if accepted[~issame].sum() <= target * (~issame).sum() + 1e-9:
-            best = max(best, accepted[issame].mean())
-    assert tar_at_far_strict(dist, issame, target) == best
-
-
-def test_strict_rate_at_an_exact_fraction():
-    # 0.29 * 100 is 28.999... in floating point, yet 29 of 100 is a rate of 0.29
-    dist = np.concatenate([[0.285], np.arange(100) / 100])
-    issame = np.array([True] + [False] * 100)
-    assert tar_at_far_strict(dist, issame, 0.29) == 1.0
-    assert tar_at_far_strict(dist, issame, 0.28) == 0.0
 
 
 @pytest.mark.parametrize("target", [1e-3, 0.01, 0.2])
@@ -171,7 +140,7 @@ def test_folds_without_matched_pairs():
     assert fold_accuracies(dist, issame)[0].tolist() == [1.0] * 10
 
 
-@pytest.mark.parametrize("measure", [fold_accuracies, tar_at_far, tar_at_far_strict])
+@pytest.mark.parametrize("measure", [fold_accuracies, tar_at_far])
 def test_bad_input(measure):
     dist, issame = real_shaped(0)
     broken = dist.copy()
@@ -182,11 +151,10 @@ def test_bad_input(measure):
         measure(dist, issame[:-1])
     with pytest.raises(ValueError, match="bool"):
         measure(dist, issame.astype(int))
-    if measure is not tar_at_far_strict:
-        for folds in (0, 1, 601):
-            with pytest.raises(ValueError, match=f"600 pairs cannot be cut into {folds} folds"):
-                measure(dist, issame, folds=folds)
-    if measure is not fold_accuracies:
+    for folds in (0, 1, 601):
+        with pytest.raises(ValueError, match=f"600 pairs cannot be cut into {folds} folds"):
+            measure(dist, issame, folds=folds)
+    if measure is tar_at_far:
         with pytest.raises(ValueError, match="none of 600 pairs is mismatched"):
             measure(dist, np.ones(600, bool))
         with pytest.raises(ValueError, match="none of 600 pairs is matched"):

@@ -57,6 +57,12 @@ def test_channel_order(images):
         Embedder(rgb, "cpu", channels="RGB")
 
 
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_batch_without_images(size):
+    with pytest.raises(ValueError, match=f"batch_size={size}: expected at least 1"):
+        Embedder(Recorder(), "cpu", batch_size=size)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_modes_are_restored(images, fails):
     backbone = Recorder().train()

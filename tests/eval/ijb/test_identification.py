@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eval.ijb.identification import FPIRS, RANKS, identify
-from eval.ijb.subjects import Search, Subjects
+from eval.ijb.subjects import SearchLists, Subjects
 
 
 def unit(x):
@@ -17,17 +17,17 @@ def search_of(first, second, probes):
     for subject in (first, second, probes):
         parts.append(Subjects(np.arange(start, start + len(subject)), np.array(subject)))
         start += len(subject)
-    return Search((parts[0], parts[1]), parts[2])
+    return SearchLists((parts[0], parts[1]), parts[2])
 
 
 def together(scores, mate):
     """InsightFace's numbers: every score in one list."""
     metrics = {}
     ranks = [1 + sum(s >= row[m] for j, s in enumerate(row) if j != m) for row, m in zip(scores, mate, strict=True)]
-    for k in RANKS:
+    for k in RANKS.values():
         metrics[f"rank{k}"] = sum(rank <= k for rank in ranks) / len(ranks)
     others = sorted((s for row, m in zip(scores, mate, strict=True) for j, s in enumerate(row) if j != m), reverse=True)
-    for fpir in FPIRS:
+    for fpir in FPIRS.values():
         threshold = others[int(np.ceil(len(scores) * fpir)) - 1]
         metrics[f"tpir@fpir={fpir:g}"] = sum(row[m] > threshold for row, m in zip(scores, mate, strict=True)) / len(
             scores
@@ -40,10 +40,10 @@ def one_gallery(scores, mate, low, high):
     mated = [i for i, m in enumerate(mate) if low <= m < high]
     alarms = sorted((max(scores[i][low:high]) for i in range(len(mate)) if i not in mated), reverse=True)
     metrics = {}
-    for k in RANKS:
+    for k in RANKS.values():
         better = [sum(scores[i][j] >= scores[i][mate[i]] for j in range(low, high) if j != mate[i]) for i in mated]
         metrics[f"galleries_rank{k}"] = np.mean([b < k for b in better])
-    for fpir in FPIRS:
+    for fpir in FPIRS.values():
         threshold = min(t for t in alarms if sum(a > t for a in alarms) <= fpir * len(alarms))
         metrics[f"galleries_tpir@fpir={fpir:g}"] = np.mean([scores[i][mate[i]] > threshold for i in mated])
     return metrics

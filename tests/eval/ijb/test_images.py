@@ -1,11 +1,13 @@
 """IJB's faces: aligned by the least-squares similarity, and every unusable image is named."""
 
+import os
+
 import cv2
 import numpy as np
 import pytest
 
-from eval.ijb.images import FaceImages, align
-from eval.ijb.meta import read_faces, read_landmarks
+from eval.ijb.images import FaceImages, warp
+from eval.ijb.meta import read_faces
 from tests.faces import photo
 from tests.ijb import layout, write_ijb
 
@@ -46,8 +48,8 @@ def folder(tmp_path):
 
 
 def images_of(folder):
-    faces = read_faces(folder, "IJBB")
-    return FaceImages(folder / "loose_crop", faces.names, read_landmarks(faces))
+    faces = read_faces(folder, "IJBB", landmarks=True)
+    return FaceImages(folder / "loose_crop", faces.names, faces.landmarks)
 
 
 def test_alignment_is_the_scripts():
@@ -57,12 +59,12 @@ def test_alignment_is_the_scripts():
         turn = generator.uniform(0.6, 1.4) * cv2.getRotationMatrix2D((0, 0), generator.uniform(-40, 40), 1)[:, :2]
         landmarks = ((SCRIPT - 56) @ turn.T + 56 + generator.normal(0, 2, (5, 2))).astype(np.float32)
         expected = bilinear(image, umeyama(landmarks.astype(float), SCRIPT))
-        difference = np.abs(align(image, landmarks) - expected)
+        difference = np.abs(warp(image, landmarks) - expected)
         assert np.median(difference) < 1 and difference.max() < 8  # OpenCV places pixels to 1/32
 
 
 def test_landmarks_outside_the_image_are_aligned_too():
-    assert not align(photo(1, 1), SCRIPT + 500).any()
+    assert not warp(photo(1, 1), SCRIPT + 500).any()
 
 
 def test_images_are_the_faces_in_rgb(folder):
@@ -76,6 +78,13 @@ def test_images_are_the_faces_in_rgb(folder):
         assert np.abs(face[inner] - drawn[inner]).mean() < 15
         assert np.abs(face[inner] - drawn[..., ::-1][inner]).mean() > 25
     assert np.array_equal(images.read(12, 13)[0], faces[2])
+
+
+def test_digest_is_of_this_folder(folder):
+    """A key for kept features: dates count, so that a file which was written again is embedded again."""
+    before = images_of(folder).digest()
+    os.utime(folder / "loose_crop" / "3.png", (1, 1))
+    assert images_of(folder).digest() != before
 
 
 def test_digest_follows_images_and_landmarks(folder):

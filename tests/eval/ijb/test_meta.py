@@ -7,7 +7,7 @@ import pytest
 
 from eval.ijb import columns
 from eval.ijb.columns import MetaError, read_columns
-from eval.ijb.meta import read_faces, read_landmarks, read_pairs
+from eval.ijb.meta import read_faces, read_pairs
 from eval.ijb.subjects import read_search
 from tests.ijb import write_ijb
 
@@ -26,10 +26,8 @@ def folder(sound, tmp_path):
 
 
 def everything(folder, target="IJBB"):
-    faces = read_faces(folder, target)
-    return faces, read_landmarks(faces), read_pairs(folder, target, faces.templates), read_search(
-        folder, target, faces.templates
-    )  # fmt: skip
+    faces = read_faces(folder, target, landmarks=True)
+    return faces, read_pairs(folder, target, faces.templates), read_search(folder, target, faces.templates)
 
 
 def lines_of(folder, name):
@@ -37,15 +35,17 @@ def lines_of(folder, name):
 
 
 def test_lists_say_what_a_loop_over_lines_reads(sound):
-    faces, landmarks, pairs, search = everything(sound)
+    faces, pairs, search = everything(sound)
     tid_mid = [line.split() for line in lines_of(sound, "face_tid_mid.txt")]
     points = [line.split() for line in lines_of(sound, "name_5pts_score.txt")]
     assert faces.names == [fields[0] for fields in tid_mid]
     assert faces.templates[faces.template].tolist() == [int(fields[1]) for fields in tid_mid]
     assert faces.media.tolist() == [int(fields[2]) for fields in tid_mid]
     assert faces.score.tolist() == [float(np.float32(fields[11])) for fields in points]
-    assert landmarks.dtype == np.float32
-    assert landmarks.reshape(-1, 10).tolist() == [[float(np.float32(x)) for x in fields[1:11]] for fields in points]
+    assert read_faces(sound, "IJBB").landmarks is None and faces.landmarks.dtype == np.float32
+    assert faces.landmarks.reshape(-1, 10).tolist() == [
+        [float(np.float32(x)) for x in fields[1:11]] for fields in points
+    ]
     listed = [tuple(map(int, line.split())) for line in lines_of(sound, "template_pair_label.txt")]
     columns_read = faces.templates[pairs.first], faces.templates[pairs.second], pairs.issame.astype(int)
     assert list(zip(*(column.tolist() for column in columns_read), strict=True)) == listed
@@ -80,20 +80,20 @@ def test_decimals(tmp_path):
 def test_windows_line_ends(folder, sound):
     for path in (folder / "meta").iterdir():
         path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    for one, other in zip(everything(folder)[2], everything(sound)[2], strict=True):
+    for one, other in zip(everything(folder)[1], everything(sound)[1], strict=True):
         assert np.array_equal(one, other)
     assert read_faces(folder, "IJBB").names == read_faces(sound, "IJBB").names
 
 
 def test_ijbc_has_its_own_names(tmp_path):
     write_ijb(tmp_path, "IJBC")
-    assert everything(tmp_path, "IJBC")[3] is not None
+    assert everything(tmp_path, "IJBC")[2] is not None
 
 
 def test_no_lists_of_1n(folder):
     for path in (folder / "meta").glob("*_1N_*"):
         path.unlink()
-    assert everything(folder)[3] is None
+    assert everything(folder)[2] is None
 
 
 def edit(line, text):
@@ -117,6 +117,10 @@ BAD = [
     ("face_tid_mid.txt", edit(2, "1.png  6 600"), r"mid.txt:2: .* is not 3 fields"),
     ("face_tid_mid.txt", edit(2, "1.png\t6\t600"), r"mid.txt:2: .* is not 3 fields"),
     ("face_tid_mid.txt", edit(2, ""), r"mid.txt:2: '' is not 3 fields"),
+    ("face_tid_mid.txt", edit(2, "1\0.png 6 600"), r"mid.txt:2: '1\\x00.png 6 600' is not 3 fields"),
+    ("face_tid_mid.txt", edit(2, "1.png 6 600\x01"), r"mid.txt:2: '1.png 6 600\\x01' is not 3 fields"),
+    ("face_tid_mid.txt", edit(48, "47.png\x01 48 4701"), r"mid.txt:48: '47.png\\x01 48 4701' is not 3 fields"),
+    ("template_pair_label.txt", edit(7, "3\x0139 1"), r"label.txt:7: '3\\x0139 1' is not 3 fields"),
     ("face_tid_mid.txt", edit(2, "1.png six 600"), r"mid.txt:2: field 2 is 'six', no whole number"),
     ("face_tid_mid.txt", edit(2, "1.png -6 600"), r"mid.txt:2: field 2 is '-6', no whole number"),
     ("face_tid_mid.txt", edit(2, "1.png 6.0 600"), r"mid.txt:2: field 2 is '6.0', no whole number"),

@@ -1,10 +1,12 @@
 """IJB as a target: found, opened, scored with everything a result holds."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from eval.features import Features, extract
-from eval.ijb.identification import FPIRS, RANKS
+from eval.ijb.identification import NAMES
 from eval.ijb.target import FARS, IJB, find_ijb
 from tests.ijb import GALLERY, PROBES, layout, write_ijb
 
@@ -29,14 +31,14 @@ def test_result_of_perfect_features(folder):
     assert (target.name, target.version, len(target.images)) == ("ijbb", 1, 48)
     assert (result.metrics.pop("pairs"), result.metrics.pop("xnorm")) == (60, 9)
     assert set(result.metrics.values()) == {1.0}
-    names = [f"tar@far={far}" for far in FARS] + [f"rank{k}" for k in RANKS] + [f"tpir@fpir={f}" for f in FPIRS]
+    names = [*(f"tar@far={far}" for far in FARS), "strict_tar@far=1e-4", *NAMES]
     assert list(result.headline) == names and set(names) < set(result.metrics)
+    assert NAMES == ("rank1", "rank5", "rank10", "tpir@fpir=0.01", "tpir@fpir=0.1")
     assert result.evidence["rank"].tolist() == [1] * PROBES
     assert result.evidence["identity"].tolist() == [(row * 5) % 6 for row in range(GALLERY, GALLERY + PROBES)]
-    assert result.evidence["genuine"].dtype == np.float32 and len(result.evidence["genuine"]) == PROBES
     assert result.evidence["tar"][0] == 1 and result.evidence["far"][-1] == 1
     assert result.notes == ()
-    rates = {f"{kind}@far=1e-{k}" for k in (3, 4, 5, 6) for kind in ("tar", "strict_tar")}
+    rates = {f"strict_tar@far=1e-{k}" for k in (3, 4, 5, 6)}
     assert set(result.intervals) == {"rank1", "rank5", "rank10"} | rates
     assert set(result.intervals.values()) == {(1.0, 1.0)}
 
@@ -46,7 +48,9 @@ def test_intervals_hold_the_numbers(folder):
     assert 0 < result.metrics["rank1"] < 1
     for name, (low, high) in result.intervals.items():
         assert low <= result.metrics[name] <= high
-        assert len(result.evidence[f"replicates/{name}"]) == 1000
+    replicated = {name for name in result.evidence if name.startswith("replicates/") and "rank" not in name}
+    assert replicated == {f"replicates/strict_tar@far=1e-{k}" for k in (3, 4, 5, 6)}
+    assert all(len(result.evidence[name]) == 1000 for name in replicated)
     assert result.evidence["right/rank1"].mean() == result.metrics["rank1"]
 
 
@@ -58,6 +62,30 @@ def test_labels_that_contradict_the_subjects_have_no_interval(tmp_path):
     path.write_text(f"{text[: end - 1]}{1 - int(text[end - 1])}{text[end:]}")
     result = IJB(tmp_path, "IJBB", with_images=False).score(features())
     assert set(result.intervals) == {"rank1", "rank5", "rank10"}
+
+
+LISTS = ("face_tid_mid.txt", "name_5pts_score.txt", "template_pair_label.txt", "1N_gallery_S1.csv",
+         "1N_gallery_S2.csv", "1N_probe_mixed.csv")  # fmt: skip
+
+
+def test_digest_is_of_the_lists_wherever_they_are(folder, tmp_path):
+    digest = IJB(folder, "IJBB").digest()
+    assert len(digest) == 64 and digest == IJB(folder, "IJBB", with_images=False).digest()
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)  # with dates of its own
+    assert IJB(copy, "IJBB").digest() == digest
+    found = {digest}
+    for name in LISTS:  # the last character but the line's end: of a media, a score, a label, a further field
+        path = copy / "meta" / f"ijbb_{name}"
+        text = path.read_text()
+        path.write_text(text[:-2] + ("1\n" if text[-2] == "0" else "0\n"))
+        assert path.read_text() != text
+        found.add(IJB(copy, "IJBB", with_images=False).digest())
+        path.write_text(text)
+    assert len(found) == 1 + len(LISTS) and IJB(copy, "IJBB", with_images=False).digest() == digest
+    for path in (copy / "meta").glob("*_1N_*"):
+        path.unlink()
+    assert IJB(copy, "IJBB", with_images=False).digest() not in found
 
 
 def test_weights_are_what_the_flags_say(folder):

@@ -1,8 +1,8 @@
 """IJB 1:1 from image features and lists to the table: ours against the way of InsightFace's `eval_ijbc.py`.
 
-The peer, written from what it does: lists into int64 arrays by pandas (where pandas is not installed our faster reader
-stands in for it), the landmark list line by line, a search of all images for each template, float64 scores of 100,000
-pairs at a time from gathered features, sklearn's `roc_curve`. Data is synthetic, in the real sizes.
+The peer, written from what it does: lists into int64 arrays (there by pandas; here our faster reader stands in, so that
+no further package is needed), the landmark list line by line, a search of all images for each template, float64 scores
+of 100,000 pairs at a time from gathered features, sklearn's `roc_curve`. Data is synthetic, in the real sizes.
 
 Shapes: n images, T templates, p pairs, D dimension.
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.metrics import roc_curve
 from sklearn.preprocessing import normalize
 
 from eval.ijb.columns import map_pieces
 from eval.ijb.target import FARS, IJB
 from eval.roc import insightface_tar
+from tools.bench.evaluation.folds_peer import ijb_table
 from tools.bench.measure import Row, compare_speed, peak_mib
 
 D = 512
@@ -127,21 +127,13 @@ def peer(folder: Path, shape: Shape, h: np.ndarray) -> list[str]:
     unique = np.unique(template)
     u = _pooled(h, template, media, unique)
     scores = _scored(u, unique, first, second)
-    far, tar, _ = roc_curve(label, scores)
-    far, tar = np.flipud(far), np.flipud(tar)
-    nearest = [min(zip(abs(far - x), range(len(far)), strict=True))[1] for x in FARS.values()]
-    return [f"{100 * tar[index]:.2f}" for index in nearest]
+    return [f"{100 * value:.2f}" for value in ijb_table(label, scores, list(FARS.values()))[0]]
 
 
 def _integers(path: Path, columns: tuple[int, ...]) -> list[np.ndarray]:
     """Columns of a list as int64."""
-    try:
-        import pandas
-    except ImportError:
-        parts = map_pieces(path, 3, "", lambda piece: np.stack([piece.integers(c) for c in columns]).astype(np.int64))
-        return list(np.concatenate(parts, axis=1))
-    values = pandas.read_csv(path, sep=" ", header=None).values
-    return [values[:, column].astype(int) for column in columns]
+    parts = map_pieces(path, 3, "", lambda piece: np.stack([piece.integers(c) for c in columns]).astype(np.int64))
+    return list(np.concatenate(parts, axis=1))
 
 
 def _pooled(h: np.ndarray, template: np.ndarray, media: np.ndarray, unique: np.ndarray) -> np.ndarray:
