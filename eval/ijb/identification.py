@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eval.identification import TIE
 from eval.ijb.scores import blocks, representatives
 from eval.ijb.subjects import SearchLists
 
@@ -26,7 +27,7 @@ NAMES = (*RANKS, *FPIRS)  # of metrics; the same after `galleries_`
 class Found(NamedTuple):
     """What a search gave for each probe."""
 
-    mate: np.ndarray  # (q,) float64 score of its mate
+    mate: np.ndarray  # (q,) float64 score of its mate, less what may be rounding
     rank: np.ndarray  # (q,) int32 of its mate in both galleries, 1 is best
     rank_in_own: np.ndarray  # (q,) int32, in the mate's gallery alone
     best_in_other: np.ndarray  # (q,) float64, best score in the gallery that the mate is not in
@@ -80,7 +81,7 @@ def _search(u: np.ndarray, search: SearchLists, place: np.ndarray) -> Found:
     for rows, probes, row in blocks(same[search.probes.template], len(u)):
         scores = (u[rows] @ right)[row][:, column_of]
         entry = np.arange(len(row)), place[probes]
-        mate[probes] = scores[entry]
+        mate[probes] = scores[entry] - TIE
         scores[entry] = -np.inf
         in_second = place[probes] >= size
         better = scores >= mate[probes][:, None]

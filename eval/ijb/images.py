@@ -21,12 +21,13 @@ class FaceImages:
         folder: of the image files.
         names: (n,) file names in it.
         landmarks: (n, 5, 2) float32 x, y in pixels of each file.
+        listed: the list that names them, a line each.
 
     Raises:
-        ValueError: an image is not there; the message counts them and names the first and its line in the lists.
+        ValueError: an image is not there; the message counts them and names the first, the list and its line.
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], landmarks: np.ndarray):
+    def __init__(self, folder: Path, names: Sequence[str], landmarks: np.ndarray, listed: Path):
         self.folder, self.names, self.landmarks = Path(folder), names, landmarks
         if not self.folder.is_dir():
             raise ValueError(f"{folder} is not there; expected InsightFace's folder of images beside meta/")
@@ -34,8 +35,10 @@ class FaceImages:
         absent = (name for name in names if name not in there)
         missing = [name for name in absent if not (self.folder / name).is_file()]  # a name may hold a folder
         if missing:
-            where = f"the first is {missing[0]}, line {list(names).index(missing[0]) + 1} of the lists"
-            raise ValueError(f"{len(missing)} of {len(names)} images are not in {folder}, {where}")
+            line = list(names).index(missing[0]) + 1
+            raise ValueError(
+                f"{listed}:{line}: {missing[0]} is not in {folder}; {len(missing)} of {len(names)} are not"
+            )
 
     def __len__(self) -> int:
         return len(self.names)

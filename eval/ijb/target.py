@@ -8,7 +8,7 @@ import numpy as np
 
 from eval.confidence import interval
 from eval.features import Features
-from eval.identification import rank_rates
+from eval.identification import TIE, rank_rates
 from eval.ijb.identification import NAMES, RANKS, identify
 from eval.ijb.images import FaceImages
 from eval.ijb.intervals import subject_numbers, verification_replicates
@@ -21,7 +21,8 @@ from eval.roc import insightface_tar, roc_points, strict_tar
 from utils.files import file_digest
 
 FARS = {f"1e-{k}": 10**-k for k in range(6, 0, -1)}
-ALIKE = 1e-6  # a spread of scores below which they are rounding
+ALIKE = 1e-6  # a spread of templates below which their scores are rounding
+WHOLE = {"ijbb": (227_630, 12_115, 8_010_270), "ijbc": (469_375, 23_124, 15_658_489)}  # images, templates, pairs
 
 
 class Templates(NamedTuple):
@@ -63,7 +64,8 @@ class IJB:
         self.search = read_search(self.folder, target, self.faces.templates)
         self.images = None
         if with_images:
-            self.images = FaceImages(self.folder / "loose_crop", self.faces.names, self.faces.landmarks)
+            listed = list_path(self.folder, target, LISTS[1])
+            self.images = FaceImages(self.folder / "loose_crop", self.faces.names, self.faces.landmarks, listed)
 
     def digest(self) -> str:
         """SHA-256 in hex of the names and bytes of all lists: landmarks, scores, templates, pairs and labels, 1:N.
@@ -88,11 +90,27 @@ class IJB:
             raise ValueError(f"features of {len(h)} images, but {self.name} has {len(faces.names)}")
         weights = self.use_norm_score, self.use_detector_score
         u = pool(h, faces.score, faces.template, faces.media, *weights)
+        notes = self._incomplete()
         zero = np.flatnonzero(~u.any(axis=1))
-        if not len(zero):
-            return Templates(u, ())
-        first = faces.templates[zero[0]]
-        return Templates(u, (f"{len(zero)} of {len(u)} templates are zero, the first is {first}: they score 0",))
+        if len(zero):
+            first = faces.templates[zero[0]]
+            notes.append(f"{len(zero)} of {len(u)} templates are zero, the first is {first}: they score 0")
+        if np.ptp(u, axis=0).max() < ALIKE:
+            notes.append(f"all templates are the same within {ALIKE:g}: the numbers are made of rounding")
+        return Templates(u, tuple(notes))
+
+    def _incomplete(self) -> list[str]:
+        """A warning where the lists are not the whole set's."""
+        counts = len(self.faces.names), len(self.faces.templates), len(self.pairs.issame)
+        if counts == WHOLE[self.name]:
+            return []
+        shown = [
+            f"{count:,} {what} of {whole:,}"
+            for count, what, whole in zip(counts, ("images", "templates", "pairs"), WHOLE[self.name], strict=True)
+        ]
+        return [
+            f"not the whole {self.name.upper()}: {', '.join(shown)}; its numbers cannot be compared with published ones"
+        ]
 
     def pair_scores(self, templates: Templates) -> np.ndarray:
         """(pairs,) float64 scores in the list's order."""
@@ -117,41 +135,39 @@ class IJB:
         result.evidence.update({f"replicates/{name}": draws for name, draws in replicates.items()})
         defined = {name: draws for name, draws in replicates.items() if not np.isnan(draws).all()}
         result.intervals.update({name: interval(draws) for name, draws in defined.items()})
-        notes = templates.notes + result.notes
         if self.search is None:
-            return result._replace(notes=(*notes, f"no 1:N: no lists of it in {self.folder / 'meta'}"))
+            return result._replace(notes=(*templates.notes, f"no 1:N: no lists of it in {self.folder / 'meta'}"))
         found, rank = identify(templates.u, self.search)
         ranks = rank_rates(rank, self.search.probes.subject, RANKS)
         result.metrics.update(found)
         result.intervals.update(ranks.intervals)
         result.evidence.update({"rank": rank, "identity": self.search.probes.subject, **ranks.evidence})
-        return result._replace(headline=(*result.headline, *NAMES), notes=notes)
+        return result._replace(headline=(*result.headline, *NAMES), notes=templates.notes)
 
 
 def verification(scores: np.ndarray, issame: np.ndarray) -> Result:
-    """TAR at IJB's FARs from (p,) scores and flags; see `IJB.score`."""
+    """TAR at IJB's FARs from (p,) scores and flags; see `IJB.score`. A genuine pair that is above an impostor one by no
+    more than rounding ties with it, and does not count in the strict rates.
+    """
     genuine, impostor = scores[issame], np.sort(scores[~issame])
     nearest, _ = insightface_tar(genuine, impostor, list(FARS.values()))
-    strict = strict_tar(genuine, impostor, list(FARS.values()))
+    strict = strict_tar(genuine - TIE, impostor, list(FARS.values()))
     metrics = {f"tar@far={far}": float(tar) for far, tar in zip(FARS, nearest, strict=True)}
     metrics |= {f"strict_tar@far={far}": float(tar) for far, tar in zip(FARS, strict, strict=True)}
     far, tar = roc_points(genuine, impostor)
-    lowest, highest = min(genuine.min(), impostor[0]), max(genuine.max(), impostor[-1])
-    notes = ()
-    if highest - lowest < ALIKE:
-        notes = (f"all scores are {highest:.6f} within {ALIKE:g}: every feature is the same, the rates are rounding",)
     headline = (*(f"tar@far={far}" for far in FARS), "strict_tar@far=1e-4")
-    return Result(metrics, headline, {}, {"far": far, "tar": tar}, notes)
+    return Result(metrics, headline, {}, {"far": far, "tar": tar})
 
 
 def find_ijb(root: Path | str, name: str) -> Path | None:
-    """The folder of "ijbb" or "ijbc": `root/IJBB`, `root/ijbb` or `root` itself; None where none has its lists.
+    """The folder of "ijbb" or "ijbc": `root/IJBB`, `root/ijbb`, or `root` where it has one of its lists; else None.
 
     Raises:
         ValueError: an unknown name.
     """
     if name.upper() not in TARGETS:
         raise ValueError(f"{name!r}: expected {' or '.join(target.lower() for target in TARGETS)}")
-    folders = [Path(root) / name.upper(), Path(root) / name.lower(), Path(root)]
-    listed = (folder for folder in folders if (folder / "meta" / f"{name.lower()}_face_tid_mid.txt").is_file())
-    return next(listed, None)
+    for folder in (Path(root) / name.upper(), Path(root) / name.lower()):
+        if folder.is_dir():
+            return folder  # whatever is in it: what is wrong there is said when it is opened
+    return Path(root) if any(Path(root).glob(f"meta/{name.lower()}_*")) else None

@@ -56,6 +56,7 @@ def random_set():
 def test_perfect_model(easy):
     result = verify(colour_embed, easy)
     assert result["accuracy"] == 1.0 and result["accuracy_std"] == 0.0 and result["tar@far=1e-3"] == 1.0
+    assert result["strict_tar@far=1e-3"] == 1.0
     assert result["xnorm"] == 2.0 and result["pairs"] == 20 and 0 < result["threshold"] < 4
     assert all(type(value) in (int, float) for value in result.values())
 

@@ -49,7 +49,7 @@ def folder(tmp_path):
 
 def images_of(folder):
     faces = read_faces(folder, "IJBB", landmarks=True)
-    return FaceImages(folder / "loose_crop", faces.names, faces.landmarks)
+    return FaceImages(folder / "loose_crop", faces.names, faces.landmarks, "list.txt")
 
 
 def test_alignment_is_the_scripts():
@@ -101,9 +101,7 @@ def test_digest_follows_images_and_landmarks(folder):
 def test_missing_images(folder):
     for name in ("7.png", "30.png"):
         (folder / "loose_crop" / name).unlink()
-    with pytest.raises(
-        ValueError, match=r"2 of 48 images are not in .*loose_crop, the first is 7.png, line 8 of the lists"
-    ):
+    with pytest.raises(ValueError, match=r"list.txt:8: 7.png is not in .*loose_crop; 2 of 48 are not"):
         images_of(folder)
     (folder / "loose_crop").rename(folder / "other")
     with pytest.raises(ValueError, match="loose_crop is not there; expected InsightFace's folder of images"):
