@@ -4,13 +4,14 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import plots
 from eval.cross_resolution import by_resolution
 from eval.protocol import Result, file_stem
 
 
 def draw(folder: Path, name: str, result: Result) -> list[Path]:
     """Write `<name>_roc.png` and the like into a folder; returns the files."""
+    from eval import plots  # matplotlib takes as long to start as a fifth of everything else in a training
+
     metrics, evidence = result.metrics, result.evidence
     stem, files = file_stem(name), []
     folder.mkdir(parents=True, exist_ok=True)

@@ -81,7 +81,7 @@ def test_help_names_every_use():
         (
             ["eval", "nowhere.pt", "--data", "nowhere", "--target", "lfw"],
             {},
-            "no lfw.bin in nowhere",
+            "--data nowhere: no such folder",
         ),
     ],
 )

@@ -29,7 +29,7 @@ def rows(quick: bool) -> list[Row]:
               for row in images.extraction(path, network, 128 if quick else count, 1 if quick else 3)),
             *ijb.rows(quick),
             *tinyface(*(40, 2_000) if quick else (3_728, 157_871)),
-            *images.opening(path, 1 if quick else 3),
+            *images.opening(path, runs=1),
         ]  # fmt: skip
 
 
