@@ -1,6 +1,7 @@
 """`python -m eval` as it is typed."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from eval.results import read_results
 from recognition.backbones import get_backbone
 from recognition.models import save_model
 from tests import faces
+from tests.ijb import write_ijb
 from utils.bins import write_bin
 from utils.jpeg import encode
 
@@ -191,3 +193,25 @@ def test_the_halves_of_image_and_mirror_image_are_added(run, tmp_path):
         main([*words, "--output", str(tmp_path / f"{name}.json")])
     both, added = (read_results(tmp_path / f"{name}.json")["targets"] for name in ("both", "sum"))
     assert both == added
+
+
+def test_sets_that_are_folders(run, tmp_path, capsys):
+    data = tmp_path / "data"
+    write_ijb(data / "IJBB")
+    (data / "scface").mkdir()
+    for who in (1, 2, 7):
+        (data / "scface" / f"{who:03d}_frontal.jpg").write_bytes(encode(faces.photo(who, 0)))
+        for probe in (f"cam{camera}_{distance}" for camera in range(1, 6) for distance in (1, 2, 3)):
+            (data / "scface" / f"{who:03d}_{probe}.jpg").write_bytes(encode(faces.photo(who, sum(probe.encode()))))
+    main([str(run / "model.pt"), "--data", str(data), "--output", str(tmp_path / "results.json")])
+    shown = capsys.readouterr().out
+    assert "note: scface: not the whole SCface" in shown and "note: ijbb: not the whole IJBB" in shown
+    content = read_results(tmp_path / "results.json")
+    assert list(content["targets"]) == ["scface", "ijbb"] and content["targets"]["scface"]["d3"] > 0.5
+    assert set(content["intervals"]["ijbb"]) >= {"rank1", "strict_tar@far=1e-4"}
+    beside = {path.name for path in (tmp_path / "results").iterdir()}
+    assert beside >= {"scface_cmc.png", "ijbb_roc.png", "ijbb_cmc.png", "ijbb_quality.csv"}
+    shutil.rmtree(data / "IJBB" / "loose_crop")  # features need no images
+    np.save(tmp_path / "h.npy", np.random.default_rng(0).standard_normal((48, 8)).astype(np.float32))
+    main(["--features", str(tmp_path / "h.npy"), "--data", str(data), "--target", "ijbb", "--no-detector-score"])
+    assert read_results(tmp_path / "h_results.json")["provenance"]["ijbb"]["options"]["use_detector_score"] is False
