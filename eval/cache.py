@@ -53,13 +53,14 @@ def read_features(path: Path, size: int | None = None, flip: bool = True) -> Fea
         raise ValueError(f"{path} is no array of features: {error}") from None
     if not isinstance(h, np.ndarray):
         raise ValueError(f"{path} is an archive; expected one array (images, dimension)")
-    h = checked(h).h
+    features = checked(h)
+    h = features.h
     halves = size is not None and h.shape[1] == 2 * size
     if not flip and not halves:
         raise ValueError(f"{path} has {h.shape[1]} columns: no mirror image's half to leave out")
-    if halves:
-        h = h[:, :size] + h[:, size:] if flip else np.ascontiguousarray(h[:, :size])
-    return checked(h)
+    if not halves:
+        return features
+    return checked(h[:, :size] + h[:, size:] if flip else np.ascontiguousarray(h[:, :size]))
 
 
 def cached(folder: Path, name: str, key: dict[str, object], make: Callable[[], Features]) -> tuple[Features, bool]:

@@ -15,7 +15,7 @@ import numpy as np
 from eval import degrade
 from eval.bins import PairBin
 from eval.confidence import interval, mean_replicates
-from eval.features import Features, expect, unit
+from eval.features import Features, expect, labelled_digest, unit
 from eval.protocol import Result
 from eval.quality import error_vs_discard, norm_rises, pair_quality, pauc
 from eval.roc import strict_thresholds
@@ -125,7 +125,7 @@ class CrossResolution:
 
     def digest(self) -> str:
         """Of the images, of what is done to them, and of which pairs are matched."""
-        return hashlib.sha256(f"{self.images.digest()} {self.issame.tolist()}".encode()).hexdigest()
+        return labelled_digest(self.images, self.issame)
 
     def _result(self, metrics: dict[str, float], evidence: dict[str, np.ndarray]) -> Result:
         """With means over resolutions, intervals, and the warning of the norm."""

@@ -10,7 +10,7 @@ from eval.protocol import Result, file_stem
 
 def draw(folder: Path, name: str, result: Result) -> list[Path]:
     """Write `<name>_roc.png` and the like into a folder; returns the files."""
-    from eval import plots  # matplotlib takes as long to start as a fifth of everything else in a training
+    from eval import plots  # matplotlib takes a third of a second to import: not when a training starts
 
     metrics, evidence = result.metrics, result.evidence
     stem, files = file_stem(name), []

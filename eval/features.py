@@ -3,6 +3,7 @@
 Shapes: n images, D dimension.
 """
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -73,10 +74,11 @@ def extract(
                 progress(len(chunk))
     except (ValueError, OSError) as error:
         trouble = error  # the other ranks must hear of it before this one leaves
-    for said in parallel.objects(trouble and str(trouble)):
+    shares = parallel.objects((parts, trouble and str(trouble)))
+    for _, said in shares:
         if said:
             raise trouble or ValueError(said)
-    h, z = zip(*(part for parts in parallel.objects(parts) for part in parts), strict=True)
+    h, z = zip(*(part for parts, _ in shares for part in parts), strict=True)
     return checked(np.concatenate(h), np.concatenate(z))
 
 
@@ -105,6 +107,11 @@ def expect(features: Features, images: int, name: str) -> None:
     """Raise ValueError unless the features are of so many images."""
     if len(features.h) != images:
         raise ValueError(f"features of {len(features.h)} images, but {name} has {images}")
+
+
+def labelled_digest(images: Images, *labels: np.ndarray) -> str:
+    """SHA-256 in hex of the images and of what a protocol knows of them."""
+    return hashlib.sha256(images.digest().encode() + b"".join(array.tobytes() for array in labels)).hexdigest()
 
 
 def unit(h: np.ndarray) -> np.ndarray:

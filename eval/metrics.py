@@ -25,7 +25,7 @@ def fold_accuracies(dist: np.ndarray, issame: np.ndarray, folds: int = 10) -> tu
         ValueError: other shapes, fewer pairs than folds, distances that are not numbers.
     """
     dist, issame = _checked(dist, issame)
-    fold = _fold_of(len(dist), folds)
+    fold = fold_of(len(dist), folds)
     thresholds = np.arange(0, 4, 0.01)
     same = _accepted(dist[issame], fold[issame], thresholds, folds)
     different = _accepted(dist[~issame], fold[~issame], thresholds, folds)
@@ -52,7 +52,7 @@ def tar_at_far(
         ValueError: as `fold_accuracies`; no matched or no mismatched pairs; `far_target` outside (0, 1).
     """
     dist, issame = _checked(dist, issame)
-    fold = _fold_of(len(dist), folds)
+    fold = fold_of(len(dist), folds)
     _check_rates(issame, far_target)
     grid = np.arange(0, 4, 0.001)
     count = np.bincount(fold[~issame], minlength=folds)
@@ -76,7 +76,7 @@ def _checked(dist: np.ndarray, issame: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return dist, issame
 
 
-def _fold_of(n: int, folds: int) -> np.ndarray:
+def fold_of(n: int, folds: int) -> np.ndarray:
     """(n,) fold of each pair; the first n % F folds are longer by one."""
     if not 2 <= folds <= n:
         raise ValueError(

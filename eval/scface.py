@@ -5,7 +5,6 @@
 the protocol leaves them out. docs/evaluation.md shows the folders.
 """
 
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.features import Features, expect
+from eval.features import Features, expect, labelled_digest
 from eval.identification import rank_rates, search
 from eval.image_files import ImageFiles, alignment_note, find_landmarks, list_images
 from eval.protocol import Result
@@ -70,8 +69,7 @@ class SCface(NamedTuple):
 
     def digest(self) -> str:
         """Of the images and of whom they show at which distance."""
-        labels = self.identity.tobytes() + self.distance.tobytes()
-        return hashlib.sha256(self.images.digest().encode() + labels).hexdigest()
+        return labelled_digest(self.images, self.identity, self.distance)
 
 
 def find_scface(root: Path | str) -> Path | None:

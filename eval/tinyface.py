@@ -5,7 +5,6 @@ the gallery images and give their identities; the distractors are whatever is in
 the folders.
 """
 
-import hashlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from eval.confidence import interval, mean_replicates
-from eval.features import Features, expect
+from eval.features import Features, expect, labelled_digest
 from eval.identification import rank_rates, search
 from eval.image_files import ImageFiles, alignment_note, find_landmarks, list_images
 from eval.protocol import Result
@@ -59,7 +58,7 @@ class TinyFace(NamedTuple):
 
     def digest(self) -> str:
         """Of the images and of whom they show."""
-        return hashlib.sha256(self.images.digest().encode() + self.identity.tobytes()).hexdigest()
+        return labelled_digest(self.images, self.identity)
 
 
 def find_tinyface(root: Path | str) -> Path | None:

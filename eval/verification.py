@@ -1,14 +1,15 @@
 """1:1 verification on `.bin` sets (LFW, CFP-FP, AgeDB-30, CALFW, CPLFW ...)."""
 
 import hashlib
+from functools import cached_property
 
 import numpy as np
 
 from eval.bins import BinError, PairBin
 from eval.confidence import interval, mean_replicates, standard_error
 from eval.embed import fit
-from eval.features import Features, expect, unit
-from eval.metrics import fold_accuracies, tar_at_far
+from eval.features import Features, expect, labelled_digest, unit
+from eval.metrics import fold_accuracies, fold_of, tar_at_far
 from eval.protocol import Result
 from eval.quality import error_vs_discard, pair_quality, pauc, threshold_for_fnmr
 from eval.roc import far_name, fars_for, roc_points, strict_tar
@@ -51,6 +52,11 @@ class BinImages:
 
     def digest(self) -> str:
         """Of the encoded images and their order."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        """Asked for as the key of kept features and in the target's own digest."""
         sha = hashlib.sha256()
         for image in self.pair_bin.jpegs:
             sha.update(len(image).to_bytes(8, "little"))
@@ -108,7 +114,7 @@ class Verification:
 
     def digest(self) -> str:
         """Of the images and of which pairs are matched."""
-        return hashlib.sha256(f"{self.images.digest()} {self.issame.tolist()}".encode()).hexdigest()
+        return labelled_digest(self.images, self.issame)
 
     def _rates(self, dist: np.ndarray) -> dict[str, float]:
         rates = {}
@@ -135,8 +141,7 @@ def verified(
     """
     dist = np.square(first - second).sum(axis=1)
     accuracy, threshold = fold_accuracies(dist, issame, folds)
-    of_pair = np.repeat(threshold, [len(fold) for fold in np.array_split(issame, folds)])
-    return dist, accuracy, threshold, (dist < of_pair) == issame
+    return dist, accuracy, threshold, (dist < threshold[fold_of(len(dist), folds)]) == issame
 
 
 def check_folds(pair_bin: PairBin, folds: int) -> None:

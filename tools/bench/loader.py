@@ -22,12 +22,11 @@ from recognition.data.loader import Loader, ViewBatches, normalise
 from recognition.data.recordio import Header, RecordWriter, pack
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.data.sources import open_source
-from recognition.data.synthetic.draw import draw
+from tools.bench.faces import IDENTITIES, noisy_jpegs
 from tools.bench.loader_peers import Peer
 from tools.bench.measure import Row, Step, peak_mib, seconds
-from utils import jpeg
 
-BATCH, SPACING, IDENTITIES = 128, 512, 200
+BATCH, SPACING = 128, 512
 ONE, TWO = ("original",), ("original", "augmented")
 
 
@@ -53,14 +52,10 @@ def rows(quick: bool) -> list[Row]:
 
 
 def write_faces(folder: Path, images: int) -> None:
-    """Drawn faces, each stored many times with noise of its own, so that no two files are alike."""
+    """Drawn faces as records."""
     folder.mkdir()
-    faces = [draw(1, identity, 0).astype(np.int16) for identity in range(IDENTITIES)]
-    noise = np.random.default_rng(0)
     with RecordWriter(folder / "train.rec", folder / "train.idx") as writer:
-        for key in range(images):
-            face = faces[key % IDENTITIES] + noise.integers(-5, 6, faces[0].shape, np.int16)
-            image = jpeg.encode(np.clip(face, 0, 255).astype(np.uint8), 90)
+        for key, image in enumerate(noisy_jpegs(images)):
             writer.write(key, pack(Header(0, float(key % IDENTITIES), key, 0), image))
     (folder / "property").write_text(f"{IDENTITIES},112,112")
 

@@ -81,9 +81,10 @@ def compare(
     time_target: float | None = None,
     memory_target: float | None = None,
     release: Step = lambda: None,
+    warmup: int = 1,
 ) -> list[Row]:
     """Time and extra memory of ours against the baseline's; `release` gives up what ours keeps from step to step."""
-    took = seconds({"baseline": baseline, "ours": ours}, runs)
+    took = seconds({"baseline": baseline, "ours": ours}, runs, warmup)
     release()
     needs = {"baseline": peak_mib(baseline), "ours": peak_mib(ours)}
     return [
@@ -101,12 +102,8 @@ def compare_speed(
     memory_target: float | None = None,
 ) -> list[Row]:
     """As `compare`, without a warm-up, the time as its inverse: the ratio is how many times faster ours is."""
-    took = seconds({"baseline": baseline, "ours": ours}, runs, warmup=0)
-    needs = {"baseline": peak_mib(baseline), "ours": peak_mib(ours)}
-    return [
-        Row(case, "1/s", 1 / took["baseline"], 1 / took["ours"], speed_target, higher=True),
-        Row(case, "MiB", needs["baseline"], needs["ours"], memory_target),
-    ]
+    time, memory = compare(case, ours, baseline, runs, memory_target=memory_target, warmup=0)
+    return [Row(case, "1/s", 1 / time.baseline, 1 / time.ours, speed_target, higher=True), memory]
 
 
 def report(rows: list[Row], path: str | None) -> None:

@@ -11,24 +11,15 @@ from eval.bins import load_bin
 from eval.features import CHUNK, chunks, extract
 from eval.verification import BinImages
 from recognition.backbones import get_backbone
-from recognition.data.synthetic.draw import draw
 from recognition.embedder import Embedder
+from tools.bench.faces import noisy_jpegs
 from tools.bench.measure import Row, compare_speed, seconds
-from utils import jpeg
 from utils.bins import write_bin
-
-IDENTITIES = 200
 
 
 def write_set(path: Path, images: int) -> None:
-    """A `.bin` of drawn faces, each with noise of its own, so that no two files are alike."""
-    faces = [draw(1, identity, 0).astype(np.int16) for identity in range(IDENTITIES)]
-    noise = np.random.default_rng(0)
-    jpegs = []
-    for index in range(images):
-        face = faces[index % IDENTITIES] + noise.integers(-5, 6, faces[0].shape, np.int16)
-        jpegs.append(jpeg.encode(np.clip(face, 0, 255).astype(np.uint8), 90))
-    write_bin(path, jpegs, [True, False] * (images // 4))
+    """A `.bin` of drawn faces."""
+    write_bin(path, list(noisy_jpegs(images)), [True, False] * (images // 4))
 
 
 def opening(path: Path, runs: int) -> list[Row]:
