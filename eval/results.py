@@ -48,7 +48,7 @@ def write_results(path: Path | str, model: Path | str, model_digest: str, record
         raise ValueError(f"{path}: a result is not a finite number and was not written: {numbers}") from None
     for name, record in records.items():
         evidence = evidence_file(path, name)
-        evidence.parent.mkdir(parents=True, exist_ok=True)
+        evidence.parent.mkdir(exist_ok=True)
         with replacing(evidence) as beside, beside.open("wb") as file:
             np.savez_compressed(file, **record.result.evidence)
     with replacing(path) as beside:

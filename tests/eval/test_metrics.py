@@ -3,6 +3,12 @@ import pytest
 from sklearn.model_selection import KFold
 
 from eval.metrics import fold_accuracies, tar_at_far
+from eval.roc import strict_tar
+
+
+def strict(dist, issame, target=1e-3):
+    """The strict rate of distances, as verification takes it."""
+    return strict_tar(-dist[issame], -dist[~issame], [target])[0]
 
 
 def published_accuracies(dist, issame, folds):
@@ -69,6 +75,7 @@ def test_perfect():
     accuracy, threshold = fold_accuracies(dist, issame)
     assert accuracy.tolist() == [1.0] * 10 and threshold.tolist() == [np.arange(0, 4, 0.01)[51]] * 10
     assert tar_at_far(dist, issame) == (1.0, 0.0, 0.0)
+    assert strict(dist, issame) == 1.0
 
 
 def test_worst():
@@ -76,6 +83,7 @@ def test_worst():
     dist = np.where(issame, 1.5, 0.5)
     assert fold_accuracies(dist, issame)[0].tolist() == [0.5] * 10  # everything rejected is the best there is
     assert tar_at_far(dist, issame) == (0.0, 0.0, 0.0)
+    assert strict(dist, issame) == 0.0
 
 
 @pytest.mark.parametrize("value", [0.0, 1e-14, 0.5, 2.0, 4.0])
@@ -84,6 +92,7 @@ def test_collapsed_model_is_never_better_than_chance(value):
     dist = np.full(600, value)
     assert fold_accuracies(dist, issame)[0].tolist() == [0.5] * 10
     assert tar_at_far(dist, issame) == (0.0, 0.0, 0.0)
+    assert strict(dist, issame) == 0.0
 
 
 def test_hand_computed():
@@ -96,6 +105,34 @@ def test_hand_computed():
         0.11,
     ]  # fold 1 alone: reject all (half right); fold 0 alone: above 0.105
     assert accuracy.tolist() == [0.5, 0.5]
+    # strict: 5 mismatched pairs; a rate of 0.2 allows one of them, so the threshold is the second, 0.4
+    dist = np.array([0.1, 0.35, 0.4, 0.5, 0.3, 0.4, 0.6, 0.7, 0.8])
+    issame = np.array([True] * 4 + [False] * 5)
+    assert strict(dist, issame, 0.2) == 0.5
+    assert strict(dist, issame, 0.19) == 0.25
+    assert strict(dist, issame, 0.4) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("target", [1e-3, 0.01, 0.1, 0.29, 0.5])
+def test_strict_rate_equals_trying_every_threshold(seed, target):
+    draw = np.random.default_rng(seed)
+    issame = draw.random(200) < 0.5
+    dist = np.round(draw.uniform(0, 2, 200) + ~issame * 0.5, 2)  # ties within and across kinds
+    best = 0.0
+    for threshold in [0.0, *dist, 5.0]:
+        accepted = dist < threshold
+        if accepted[~issame].sum() <= target * (~issame).sum() + 1e-9:
+            best = max(best, accepted[issame].mean())
+    assert strict(dist, issame, target) == best
+
+
+def test_strict_rate_at_an_exact_fraction():
+    # 0.29 * 100 is 28.999... in floating point, yet 29 of 100 is a rate of 0.29
+    dist = np.concatenate([[0.285], np.arange(100) / 100])
+    issame = np.array([True] + [False] * 100)
+    assert strict(dist, issame, 0.29) == 1.0
+    assert strict(dist, issame, 0.28) == 0.0
 
 
 @pytest.mark.parametrize("target", [1e-3, 0.01, 0.2])

@@ -73,6 +73,12 @@ def test_a_file_that_holds_no_results(tmp_path, text):
     assert list(read_results(path)["targets"]) == ["lfw"]
 
 
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(OSError):
+        write_results(tmp_path / "absent" / "results.json", "model.pt", "0123", {"lfw": record()})
+    assert not (tmp_path / "absent").exists()
+
+
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(ValueError, match="absent.json cannot be read .No such file"):
         read_results(tmp_path / "absent.json")

@@ -125,7 +125,8 @@ def test_images_of_other_sizes(easy):
 
 
 @pytest.mark.parametrize("cut", [b"", b"\xff\xd8\xff", "half"])
-def test_undecodable_image_is_named(easy, cut):
+def test_undecodable_image_is_named(easy, cut, monkeypatch):
+    monkeypatch.setattr("eval.features.CHUNK", 16)
     images = list(easy.jpegs)
     images[17] = images[17][:60] if cut == "half" else cut
     with pytest.raises(BinError, match=r"easy\.bin: image 17 of 40") as caught:
