@@ -15,33 +15,25 @@ import torch
 from easydict import EasyDict
 from torch import nn
 
-from eval.drawing import draw
-from eval.protocol import Result, Target, evaluate
-from eval.results import Record, write_results
+from eval import training
+from eval.protocol import Result, Target
 from eval.table import results_table
 from eval.targets import open_targets
-from recognition import scaling, schedule
 from recognition.backbones import get_backbone
-from recognition.data.augment import Augment
-from recognition.data.dali import DaliLoader
-from recognition.data.loader import Loader, ViewBatches, normalise
+from recognition.build import make_loader, make_objective, make_optimizer, make_schedule
+from recognition.data.loader import normalise
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.data.sources import open_source
 from recognition.data.synthetic import write_demo
 from recognition.embedder import Embedder
 from recognition.guard import Guard
-from recognition.head import ClassShard
-from recognition.margins import make_margin
 from recognition.models import read_tensors, save_model
 from recognition.momentum import MomentumEncoder
-from recognition.objective import NotFiniteError, Objective
-from recognition.pools import make_pool
-from recognition.quality import NormStatistics
+from recognition.objective import NotFiniteError
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel
 from utils.cli import user_errors
-from utils.files import file_digest
 from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 
@@ -164,7 +156,7 @@ def main(words: list[str]) -> None:
     log.close()
     if world.rank == 0:
         if results:
-            run.write(results, targets)
+            training.write(run.folder.path, run.folder / "model.pt", results, targets)
         print(farewell(run.folder.path, results, cfg))
     parallel.barrier()
     parallel.shutdown()
@@ -202,72 +194,6 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, T
         print(f"note: no {names} in {folder}: not evaluated (val_dir=FOLDER says where the targets are)")
     parallel.must_agree("val_dir", {name: target.digest() for name, target in opened.targets.items()})
     return source, opened.targets
-
-
-def make_loader(cfg: EasyDict, source, sampler: GlobalBatchSampler, world: parallel.World) -> Loader | DaliLoader:
-    """Batches of views: made by worker processes, or by DALI on the GPU."""
-    if cfg.dali:
-        if world.device.type != "cuda" or cfg.corrupt == "skip":
-            raise ValueError("dali=True needs a GPU, and corrupt='stop' as it cannot pass over images; use dali=False")
-        return DaliLoader(source, sampler, cfg.views, cfg.seed, source.side, world.device, cfg.num_workers)
-    augment = Augment(cfg.augment, **cfg.augment_options)
-    batches = ViewBatches(source, augment, cfg.views, cfg.seed, source.side, cfg.corrupt)
-    return Loader(batches, sampler, cfg.num_workers, pin_memory=world.device.type != "cpu")
-
-
-def make_objective(cfg: EasyDict, num_classes: int, world: parallel.World) -> Objective:
-    """The method as the config describes it.
-
-    Raises:
-        ValueError: settings that do not go together, or more classes and queue rows than this rank's memory holds.
-    """
-    if cfg.pool != "none" and tuple(cfg.views) != ("original", "augmented"):
-        raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
-    size = num_classes if cfg.queue_size is None else cfg.queue_size
-    setup = scaling.Setup(
-        num_classes, 0, world.size, cfg.embedding_size, slots=scaling.optimizer_slots(cfg.optimizer, cfg.momentum),
-        pool=cfg.pool, queue_size=size, queue_dtype=cfg.queue_dtype,
-    )  # fmt: skip
-    scaling.check_fits(setup, parallel.free_memory(world.device))
-    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget)
-    return Objective(
-        head,
-        make_margin(
-            cfg.loss,
-            cfg.margin,
-            cfg.margin_list,
-            cfg.margin_gradient,
-            cfg.norm_range,
-            cfg.margin_range,
-            cfg.norm_weight,
-        ),
-        make_pool(cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta, cfg.queue_dtype),
-        NormStatistics(cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std),
-        cfg.quality_threshold,
-        cfg.scale,
-        cfg.contrast_scale,
-        cfg.contrast_weight,
-        cfg.contrast_denominator,
-    )
-
-
-def make_optimizer(cfg: EasyDict, backbone: nn.Module) -> torch.optim.Optimizer:
-    """SGD or AdamW over the backbone; the classifier's rows have their own (`RowOptimizer`)."""
-    parameters = [p for p in backbone.parameters() if p.requires_grad]
-    if cfg.optimizer == "sgd":
-        return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
-    return torch.optim.AdamW(parameters, cfg.lr, weight_decay=cfg.weight_decay)
-
-
-def make_schedule(cfg: EasyDict, steps_per_epoch: int):
-    """step, from 0 -> learning rate."""
-    if steps_per_epoch < 1:
-        raise ValueError(f"gradient_acc={cfg.gradient_acc}: an epoch has fewer batches than one optimizer step takes")
-    warmup, total = cfg.warmup_epoch * steps_per_epoch, cfg.num_epoch * steps_per_epoch
-    if cfg.lr_schedule == "polynomial":
-        return lambda step: schedule.polynomial(step, cfg.lr, warmup, total, cfg.lr_power)
-    milestones = [epoch * steps_per_epoch for epoch in cfg.lr_milestones]
-    return lambda step: schedule.steps(step, cfg.lr, warmup, milestones, cfg.lr_gamma)
 
 
 class Run:
@@ -332,35 +258,15 @@ class Run:
         """Every target, its images shared out over the ranks; a table on screen, scalars for TensorBoard."""
         log.pause()
         parallel.share_buffers(self.state.backbone)
-        embed = Embedder(self.state.backbone, self.world.device)
-        results, notes = {}, []
-        for name, target in targets.items():
-            try:
-                results[name] = evaluate(embed, target)
-                notes += [f"{name}: {note}" for note in results[name].notes]
-            except ValueError as error:  # on all ranks alike; not worth a run
-                notes.append(f"{name} was not evaluated: {error}")
+        results, notes = training.evaluate_all(Embedder(self.state.backbone, self.world.device), targets)
         if results:
             log.say(f"step {step}\n{results_table(results)}")
         for note in notes:
             log.say(f"note: {note}")
         if results:
-            values = {f"val/{name}/{metric}": v for name, r in results.items() for metric, v in r.metrics.items()}
-            log.scalars(step, values)
+            log.scalars(step, training.scalars(results))
         log.resume()
         return results
-
-    def write(self, results: dict[str, Result], targets: dict[str, Target]) -> None:
-        """results.json of the model that was written last, and its pictures."""
-        model = self.folder / "model.pt"
-        records = {
-            name: Record(result, targets[name].version, targets[name].digest(), {"fusion": "sum"})
-            for name, result in results.items()
-        }
-        path = self.folder / "results.json"
-        write_results(path, model, file_digest(model), records)
-        for name, result in results.items():
-            draw(path.with_suffix(""), name, result)
 
 
 def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step) -> str:

@@ -9,11 +9,11 @@ import torch
 from easydict import EasyDict
 
 from configs import base
+from recognition.build import make_loader
 from recognition.data.augment import Augment
 from recognition.data.dali import DaliLoader
 from recognition.data.loader import Loader, ViewBatches
 from recognition.data.sampler import GlobalBatchSampler
-from train import make_loader
 from utils import jpeg
 from utils.parallel import World
 

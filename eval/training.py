@@ -1,0 +1,41 @@
+"""The targets of a training run: evaluated while it trains, written beside the model that it ends with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from eval.drawing import draw
+from eval.embed import Embed
+from eval.protocol import Result, Target, evaluate
+from eval.results import Record, write_results
+from utils.files import file_digest
+
+
+def evaluate_all(embed: Embed, targets: Mapping[str, Target]) -> tuple[dict[str, Result], list[str]]:
+    """The results, and a line for each thing to know. A target that cannot be evaluated is not worth a run: it is one
+    of these lines, on all ranks alike.
+    """
+    results, notes = {}, []
+    for name, target in targets.items():
+        try:
+            results[name] = evaluate(embed, target)
+            notes += [f"{name}: {note}" for note in results[name].notes]
+        except ValueError as error:
+            notes.append(f"{name} was not evaluated: {error}")
+    return results, notes
+
+
+def scalars(results: Mapping[str, Result]) -> dict[str, float]:
+    """`val/TARGET/METRIC` -> number."""
+    return {f"val/{name}/{metric}": v for name, result in results.items() for metric, v in result.metrics.items()}
+
+
+def write(folder: Path, model: Path, results: Mapping[str, Result], targets: Mapping[str, Target]) -> None:
+    """`results.json` of the model, and its pictures in `results/`."""
+    records = {
+        name: Record(result, targets[name].version, targets[name].digest(), {"fusion": "sum"})
+        for name, result in results.items()
+    }
+    path = folder / "results.json"
+    write_results(path, model, file_digest(model), records)
+    for name, result in results.items():
+        draw(path.with_suffix(""), name, result)
