@@ -8,7 +8,9 @@
 import contextlib
 import math
 import os
+import shlex
 import sys
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -32,10 +34,13 @@ from recognition.momentum import MomentumEncoder
 from recognition.objective import NotFiniteError
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
-from utils import checkpoint, config, parallel
+from utils import checkpoint, config, parallel, resume
 from utils.cli import user_errors
 from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
+from utils.stop import Stop, exit_code
+from utils.version import code_version
+from utils.watchdog import Watchdog
 
 ROOT = Path(__file__).resolve().parent
 PER_MACHINE = ("rec", "cache", "val_dir", "output", "pretrained", "num_workers")  # may differ between machines
@@ -43,17 +48,22 @@ SIDE = 112  # pixels of an aligned face
 DEMO = {"seed": 1, "identities": 120, "photos": 20, "test_identities": 60, "pairs": 1200}  # of rec="synthetic"
 
 
-def main(words: list[str]) -> None:
+def main(words: list[str]) -> int:
+    """Train; returns the exit code."""
     if not words or words[0] in ("-h", "--help"):
         raise SystemExit("usage: python train.py CONFIG [key=value ...]   (configs/base.py lists the keys)")
     cfg = config.load(words[0], words[1:], ROOT / "configs")
+    stop = Stop(cfg.max_time)
     world = parallel.init(cfg.device)
     parallel.must_agree("config", {key: value for key, value in cfg.items() if key not in PER_MACHINE})
     cpu = world.device.type == "cpu"
 
     # ----- data
-    source, targets = open_data(cfg, world)
-    pairs = cfg.total_batch_size or cfg.batch_size * world.size  # P: images of a global batch
+    source, targets, facts = open_data(cfg, world)
+    folder = RunFolder(Path(cfg.output or ROOT / "work_dirs" / cfg.name))
+    folder.restore()
+    earlier = resume.earlier(folder, cfg, facts, print)
+    pairs = cfg.total_batch_size = resume.images_a_step(cfg, earlier.config, world.size)  # P: images of a global batch
     shards = getattr(source, "shard_sizes", None)
     sampler = GlobalBatchSampler(len(source), pairs, cfg.seed, world.rank, world.size, shards, cfg.shuffle_shards)
     loader = make_loader(cfg, source, sampler, world)
@@ -65,7 +75,7 @@ def main(words: list[str]) -> None:
     torch.manual_seed(cfg.seed)
     torch.backends.cudnn.benchmark = True
     backbone = get_backbone(cfg.network, cfg.embedding_size, dropout=cfg.dropout)
-    if cfg.pretrained:
+    if cfg.pretrained and earlier.checkpoint is None:
         checkpoint.load_module(backbone, read_tensors(Path(cfg.pretrained))[0], f"model {cfg.pretrained}")
     if cfg.sync_bn and world.size > 1:
         if cpu:
@@ -81,20 +91,28 @@ def main(words: list[str]) -> None:
     amp_dtype = getattr(torch, cfg.amp_dtype)
     amp = cfg.fp16 and not cpu
     scaler = torch.amp.GradScaler(world.device.type, enabled=amp and amp_dtype == torch.float16, growth_interval=100)
-    run = Run(cfg, world, TrainingState(backbone, objective, optimizer, row_optimizer, encoder), scaler, pairs)
+    state = TrainingState(backbone, objective, optimizer, row_optimizer, encoder)
+    networks = [backbone] if encoder is None else [backbone, encoder]
+    guard = Guard(networks, source.where, cfg.nonfinite, cfg.nonfinite_limit, lambda text: log.say(text))
+    means, damaged = Means(), []
 
     # ----- run folder, resume
-    start_step = run.resume() if cfg.resume else run.begin()
+    run = Run(cfg, world, folder, state, facts, last_step, {"scaler": scaler, "means": means, "guard": guard}, damaged)
+    start_step = run.start(earlier)
     network = parallel.data_parallel(backbone, world.device)
-    log = RunLog(run.folder.path, last_step, start_step, enabled=world.rank == 0)
-    log.say(describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step))
+    log = RunLog(folder.path, last_step, start_step, enabled=world.rank == 0)
+    log.say(describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, start_step))
 
     # ----- loop
-    stream, means, damaged = iter(()), Means(), []
-    networks = [backbone] if encoder is None else [backbone, encoder]
-    guard = Guard(networks, source.where, cfg.nonfinite, cfg.nonfinite_limit, log.say)
+    def evaluation_is_due(step: int) -> bool:
+        return step % (cfg.verbose or steps_per_epoch) == 0
+
+    stream, watchdog, why = iter(()), Watchdog(cfg.step_timeout, log.say), None
+    if 0 < start_step < last_step and evaluation_is_due(start_step) and not log.has_evaluation(start_step):
+        run.evaluate(targets, start_step, log, stop)  # it was stopped before it could
     for step in range(start_step + 1, last_step + 1):
         epoch, within = divmod(step - 1, steps_per_epoch)
+        watchdog.beat()
         if within == 0 or step == start_step + 1:
             stream = loader.epoch(epoch, within * cfg.gradient_acc)
         lr = learning_rate(step - 1)
@@ -145,25 +163,38 @@ def main(words: list[str]) -> None:
         log.step(step, pairs * cfg.gradient_acc, values)
         end_of_epoch = within + 1 == steps_per_epoch
         if end_of_epoch or step == last_step:
-            log.damaged(step, epoch, sorted({line for lines in parallel.objects(damaged) for line in lines}))
+            log.damaged(step, epoch, run.all_damaged())
             damaged.clear()
-            run.save(step, log)
-        if step < last_step and (step % cfg.verbose == 0 if cfg.verbose else end_of_epoch):
-            run.evaluate(targets, step, log)
+        watchdog.pause()
+        why = run.agree(stop)
+        evaluation = step < last_step and evaluation_is_due(step)
+        if why or evaluation or end_of_epoch or step == last_step or (cfg.save_every and step % cfg.save_every == 0):
+            run.save(step, step * pairs * cfg.gradient_acc, log)
+        if evaluation and not why:
+            run.evaluate(targets, step, log, stop)
+            why = run.agree(stop)
+        if why:
+            break
+        watchdog.resume()
+    watchdog.close()
+    run.saver.finish()
 
     # ----- results
-    results = run.evaluate(targets, last_step, log)
+    results = {} if why else run.evaluate(targets, last_step, log, stop)
     log.close()
     if world.rank == 0:
         if results:
-            training.write(run.folder.path, run.folder / "model.pt", results, targets)
-        print(farewell(run.folder.path, results, cfg))
+            training.write(folder.path, folder / "model.pt", results, targets)
+        print(farewell(folder.path, results, cfg) if not why else stopped_at(step, last_step, why, words))
     parallel.barrier()
     parallel.shutdown()
+    return exit_code(stop, why)
 
 
-def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, Target]]:
-    """The training faces and the targets that are there; what the config says of the data must be true."""
+def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, Target], dict[str, object]]:
+    """The training faces, the targets that are there, and what identifies the faces; what the config says of the data
+    must be true.
+    """
     places = cfg.rec if isinstance(cfg.rec, list) else [cfg.rec]
     if cfg.rec == "synthetic":
         places = [str(ROOT / "data" / "demo")]
@@ -193,72 +224,80 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, T
         names = ", ".join(opened.skipped)
         print(f"note: no {names} in {folder}: not evaluated (val_dir=FOLDER says where the targets are)")
     parallel.must_agree("val_dir", {name: target.digest() for name, target in opened.targets.items()})
-    return source, opened.targets
+    return source, opened.targets, facts
 
 
 class Run:
     """What a run keeps in its folder: config.json, checkpoints, model.pt, evaluations."""
 
-    def __init__(self, cfg, world, state, scaler, pairs):
-        self.cfg, self.world, self.state, self.scaler = cfg, world, state, scaler
-        self.folder = RunFolder(Path(cfg.output or ROOT / "work_dirs" / cfg.name))
-        # a checkpoint continues only a run that has the same: its step number and its buffers would mean something else
-        same = ("gradient_acc", "num_image", "seed", "optimizer", "shuffle_shards")
-        self.fixed = {"images a step": pairs, **{name: cfg[name] for name in same}}
+    def __init__(self, cfg, world, folder, state, data, last_step, parts, damaged):
+        self.cfg, self.world, self.folder, self.state, self.damaged = cfg, world, folder, state, damaged
+        self.parts = parts  # what has a state_dict of numbers: loss scale, running means, counters
+        self.facts = {"data": data, "last_step": last_step, "code": code_version(), "torch": torch.__version__}
+        self.number = 0  # of the newest checkpoint
 
-    def begin(self) -> int:
-        """Start anew; earlier results stay where they are unless the config says `overwrite`."""
-        self.folder.begin(self.cfg, self.cfg.overwrite)
-        return 0
-
-    def resume(self) -> int:
-        """Load the newest checkpoint; returns its step."""
-        found = checkpoint.every(self.folder / "checkpoints")
-        if not found:
-            raise ValueError(f"resume=True: no checkpoint in {self.folder / 'checkpoints'}; start with resume=False")
-        path = found[-1]
-        state = checkpoint.read_state(path)
-        for name, value in self.fixed.items():
-            if state["fixed"].get(name) != value:
-                hint = f"; total_batch_size={state['fixed'][name]} keeps it" if name == "images a step" else ""
-                raise ValueError(
-                    f"checkpoint {path} was made with {name} {state['fixed'].get(name)}, this run has {value}{hint}"
-                )
-        shards = [checkpoint.read_tensors(path / f"rank_{rank}.safetensors") for rank in range(state["ranks"])]
-        self.state.load(checkpoint.read_tensors(path / "shared.safetensors"), shards, f"checkpoint {path}")
-        if state["scaler"]:  # empty where the checkpoint's machine needed none
-            self.scaler.load_state_dict(state["scaler"])
-        if self.world.rank == 0:
+    def start(self, earlier: resume.Earlier) -> int:
+        """Begin, or go on from a checkpoint; returns its step. The folder is touched last, when all else is right."""
+        saved = earlier.checkpoint
+        if saved is not None:
+            self.state.load(saved)
+            for name, part in self.parts.items():
+                if saved.state["parts"][name]:  # empty where the checkpoint's machine needed none
+                    part.load_state_dict(saved.state["parts"][name])
+            self.damaged += saved.state["damaged"]
+            self.number = saved.state["number"]
+        self.folder.open()
+        if saved is None:
+            self.folder.begin(self.cfg, self.cfg.overwrite or earlier.config is not None)
+        elif self.world.rank == 0:
+            resume.set_aside(self.folder / "checkpoints", saved.step)
             self.folder.write_config(self.cfg)
-        return state["step"]
+        kept = self.cfg.keep_checkpoints, self.cfg.keep_every
+        self.saver = checkpoint.Saver(self.folder / "checkpoints", *kept, done=self._write_model)
+        return saved.step if saved else 0
 
-    def save(self, step: int, log: RunLog) -> None:
-        """A checkpoint from all ranks, and model.pt for the world outside."""
+    def save(self, step: int, images: int, log: RunLog) -> None:
+        """Take a checkpoint; it is written while training goes on, and model.pt for the world outside after it."""
         log.pause()
-        checkpoint.save(
-            self.folder / "checkpoints",
-            step,
-            self.state.shared() if self.world.rank == 0 else {},
-            self.state.sharded(),
-            {"config": self.cfg, "fixed": self.fixed, "scaler": self.scaler.state_dict()},
-            self.world.rank,
-            self.world.size,
-            parallel.barrier,
-            self.cfg.keep_checkpoints,
-        )
-        if self.world.rank == 0:
-            norms = self.state.objective.quality
-            facts = {"network": self.cfg.network, "embedding_size": self.cfg.embedding_size}
-            facts |= {"norm_mean": float(norms.mean), "norm_std": float(norms.std)}
-            save_model(self.folder / "model.pt", self.state.backbone, **facts)
-            self.folder.keep()
+        log.flush()
+        self.number += 1
+        state = {
+            "number": self.number, "images": step * images, **self.facts, "damaged": self.all_damaged(),
+            "config": self.cfg, "parts": {name: part.state_dict() for name, part in self.parts.items()},
+        }  # fmt: skip
+        self.saver.save(step, self.state.shared(), self.state.sharded(), state)
         log.resume()
 
-    def evaluate(self, targets: dict[str, Target], step: int, log: RunLog) -> dict[str, Result]:
-        """Every target, its images shared out over the ranks; a table on screen, scalars for TensorBoard."""
+    def _write_model(self, shared: dict[str, torch.Tensor]) -> None:
+        own = self.state.backbone.state_dict()
+        tensors = OrderedDict((name, shared[f"backbone.{name}"]) for name in own)
+        tensors._metadata = own._metadata
+        norms = {"norm_mean": float(shared["quality.mean"]), "norm_std": float(shared["quality.std"])}
+        save_model(self.folder / "model.pt", tensors, self.cfg.network, self.cfg.embedding_size, **norms)
+        self.folder.keep()
+
+    def all_damaged(self) -> list[str]:
+        """What was wrong with the samples that this epoch has left out so far, on any rank."""
+        return sorted({line for lines in parallel.objects(self.damaged) for line in lines})
+
+    def agree(self, stop: Stop) -> str | None:
+        """Why all ranks stop after this step, if one of them is to.
+
+        Raises:
+            OSError: a checkpoint could not be written.
+        """
+        why = stop.asked()
+        wanted, failed = parallel.most(why is not None, self.saver.error is not None)
+        if failed:
+            self.saver.check()
+        return next(filter(None, parallel.objects(why))) if wanted else None
+
+    def evaluate(self, targets: dict[str, Target], step: int, log: RunLog, stop: Stop) -> dict[str, Result]:
+        """Every target, its images shared out over the ranks; a table on screen, a line of metrics.jsonl."""
         log.pause()
         parallel.share_buffers(self.state.backbone)
-        results, notes = training.evaluate_all(Embedder(self.state.backbone, self.world.device), targets)
+        embed = Embedder(self.state.backbone, self.world.device)
+        results, notes = training.evaluate_all(embed, targets, lambda: self.agree(stop) is not None)
         if results:
             log.say(f"step {step}\n{results_table(results)}")
         for note in notes:
@@ -269,8 +308,9 @@ class Run:
         return results
 
 
-def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step) -> str:
+def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, start_step) -> str:
     """What is about to run, in three lines."""
+    ended = "; the run has ended already" if start_step >= last_step else ""
     method = f"loss {cfg.loss}, threshold {cfg.quality_threshold}, pool {cfg.pool}, views {' + '.join(cfg.views)}"
     precision = f"autocast {cfg.amp_dtype}" if cfg.fp16 and world.device.type == "cuda" else "float32"
     return (
@@ -279,7 +319,14 @@ def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step) -> 
         f"model   {cfg.network}, {cfg.embedding_size}-d; {method}\n"
         f"run     {last_step} steps of {pairs} images, {steps_per_epoch} an epoch, on "
         f"{world.size} x {world.device.type}, {precision}"
+        + (f", from step {start_step} on{ended}" if start_step else "")
     )
+
+
+def stopped_at(step: int, last_step: int, why: str, words: list[str]) -> str:
+    """How a run goes on that was stopped."""
+    command = f"./run.sh {shlex.join(words)}"
+    return f"stopped     {why}, at step {step} of {last_step}; everything is saved\nresume with: {command}"
 
 
 def farewell(folder: Path, results: dict, cfg) -> str:
@@ -300,4 +347,4 @@ def farewell(folder: Path, results: dict, cfg) -> str:
 
 if __name__ == "__main__":
     with user_errors():
-        main(sys.argv[1:])
+        sys.exit(main(sys.argv[1:]))

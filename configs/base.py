@@ -60,9 +60,14 @@ config.device = "auto"  # "auto", "cuda", "cpu"
 
 # --- output
 config.output = None  # run folder; None: work_dirs/<name of the config>
-config.resume = False  # True: continue the run in `output` from its newest checkpoint
-config.overwrite = False  # True: a run that is already in `output` is replaced
+config.resume = "auto"  # from the newest whole checkpoint in `output`, if any; True: there must be one; False: anew
+config.resume_changes = []  # keys whose values may differ from the checkpoint's, such as "lr"
+config.overwrite = False  # True: a run in `output` that has ended, or has another config or data, is replaced
+config.save_every = 1000  # steps between checkpoints, beside those at the end of an epoch; 0: only those
 config.keep_checkpoints = 2  # newest ones kept
+config.keep_every = None  # so many checkpoints apart, one is kept for good
+config.max_time = None  # minutes after which the run saves and ends; the same command continues it
+config.step_timeout = 10.0  # minutes; a process that takes longer for a step hangs, and all are stopped
 config.frequent = 10  # steps between lines of metrics.jsonl
 config.verbose = 2000  # steps between evaluations; 0: after each epoch
 config.val_targets = []  # "lfw" for lfw.bin; scface, tinyface, ijbb, ijbc, cross_resolution: docs/evaluation.md
@@ -110,6 +115,9 @@ types = {
     "pretrained": (str, type(None)),
     "total_batch_size": (int, type(None)),
     "max_step": (int, type(None)),
+    "resume": (bool, str),
+    "keep_every": (int, type(None)),
+    "max_time": (float, type(None)),
     "output": (str, type(None)),
     "val_dir": (str, type(None)),
     "quality_threshold": (float, type(None)),
@@ -121,6 +129,7 @@ least = {
     "num_classes": 1, "num_image": 1, "num_workers": 0, "seed": 0, "embedding_size": 1, "dropout": 0.0, "batch_size": 1,
     "total_batch_size": 1, "lr": 0.0, "momentum": 0.0, "weight_decay": 0.0, "num_epoch": 1, "max_step": 1,
     "lr_power": 0.0, "lr_gamma": 0.0, "clip_grad_norm": 0.0, "gradient_acc": 1, "keep_checkpoints": 1, "frequent": 1,
+    "save_every": 0, "keep_every": 1, "max_time": 0.0, "step_timeout": 0.01,
     "verbose": 0, "val_pairs": 10, "memory_budget": 0, "nonfinite_limit": 1, "margin": 0.0, "norm_weight": 0.0,
     "scale": 0.0, "cache_limit": 0.0, "shuffle_shards": 1, "contrast_scale": 0.0, "contrast_weight": 0.0,
     "queue_size": 0, "quality_std": 0.0,
@@ -131,6 +140,7 @@ most = {
 }  # fmt: skip
 choices = {
     "corrupt": ("stop", "skip"),
+    "resume": ("auto", True, False),
     "recordio_backend": ("native", "mxnet"),
     "optimizer": ("sgd", "adamw"),
     "lr_schedule": ("polynomial", "step"),
@@ -154,6 +164,7 @@ entries = {
     "lr_milestones": int,
     "val_targets": str,
     "views": str,
+    "resume_changes": str,
 }
 
 # Keys of arcface_torch without a meaning here. A list: only these values are accepted, others would silently change the

@@ -1,6 +1,6 @@
 """The targets of a training run: evaluated while it trains, written beside the model that it ends with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eval.drawing import draw
@@ -10,12 +10,21 @@ from eval.results import Record, write_results
 from utils.files import file_digest
 
 
-def evaluate_all(embed: Embed, targets: Mapping[str, Target]) -> tuple[dict[str, Result], list[str]]:
+def evaluate_all(
+    embed: Embed, targets: Mapping[str, Target], stopped: Callable[[], bool]
+) -> tuple[dict[str, Result], list[str]]:
     """The results, and a line for each thing to know. A target that cannot be evaluated is not worth a run: it is one
     of these lines, on all ranks alike.
+
+    Args:
+        embed: the model.
+        targets: by name.
+        stopped: asked before each target, on all ranks together; no results if it says yes.
     """
     results, notes = {}, []
     for name, target in targets.items():
+        if stopped():
+            return {}, []
         try:
             results[name] = evaluate(embed, target)
             notes += [f"{name}: {note}" for note in results[name].notes]

@@ -44,6 +44,14 @@ class Guard:
         self.where, self.action, self.limit, self.say = where, action, limit, say
         self.skipped, self.in_a_row = 0, 0
 
+    def state_dict(self) -> dict[str, int]:
+        """The counters."""
+        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Count on."""
+        self.skipped, self.in_a_row = state["skipped"], state["in_a_row"]
+
     @torch.no_grad()
     def remember(self) -> None:
         """Before a step's forward pass."""

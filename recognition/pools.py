@@ -175,14 +175,30 @@ class Queue(Pool):
         live = self.live()
         return {name: getattr(self, name)[live] for name in self.FIELDS}
 
-    def load_state(self, state: dict[str, torch.Tensor], next_sequence: int) -> None:
-        """Take over rows that any ranks saved: those of this rank's classes, in sequence order."""
-        mine = (state["y_K"] >= self.head.start) & (state["y_K"] < self.head.stop)
-        order = torch.argsort(state["sequence_K"][mine])
+    def ring(self) -> torch.Tensor:
+        """int64 (2,): the slot of the oldest row and how many slots there are. Sums go round the ring block by
+        block, so their last bits depend on it.
+        """
+        return torch.tensor([self.oldest, len(self.y_K)])
+
+    def load_state(self, state: dict[str, torch.Tensor], next_sequence: int, ring: torch.Tensor | None = None) -> None:
+        """Take over rows that any ranks saved: those of this rank's classes, in sequence order.
+
+        Args:
+            state: fields as `state` returned them, of one rank or joined over several.
+            next_sequence: of the next row.
+            ring: of the rank that saved them, where it had the same classes; None: a ring without free slots.
+        """
+        mine = ((state["y_K"] >= self.head.start) & (state["y_K"] < self.head.stop)).nonzero().squeeze(1)
+        order = mine[torch.argsort(state["sequence_K"][mine])]
+        oldest, capacity = (0, len(order)) if ring is None else ring.tolist()
+        slots = (oldest + torch.arange(len(order))) % max(capacity, 1)
         for name in self.FIELDS:
             old = getattr(self, name)
-            setattr(self, name, state[name][mine][order].to(old.device, old.dtype).contiguous())
-        self.oldest, self.count, self.next_sequence = 0, len(self.y_K), next_sequence
+            new = old.new_zeros(capacity, *old.shape[1:])
+            new[slots.to(old.device)] = state[name][order].to(old.device, old.dtype)
+            setattr(self, name, new)
+        self.oldest, self.count, self.next_sequence = oldest, len(order), next_sequence
 
 
 class MomentumQueue(Queue):

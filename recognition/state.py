@@ -3,7 +3,7 @@
 Names: `backbone.*`, `encoder.*` (momentum encoder), `quality.*`, `head.*`, `queue.*`, `optimizer.<parameter>.<slot>`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from recognition.momentum import MomentumEncoder
 from recognition.objective import Objective
 from recognition.pools import Queue
 from recognition.row_optimizer import RowOptimizer
-from utils.checkpoint import CheckpointError, load_module
+from utils.checkpoint import Checkpoint, CheckpointError, TensorFile, load_module
 
 Tensors = dict[str, torch.Tensor]
 _HEAD = "head.weight"
@@ -69,47 +69,63 @@ class TrainingState:
         tensors |= {f"optimizer.{_HEAD}.{slot}": value for slot, value in self.row_optimizer.slots.items()}
         if self.queue is not None:
             tensors |= {f"queue.{name}": value for name, value in self.queue.state().items()}
-            tensors["queue.next_sequence"] = torch.tensor(self.queue.next_sequence)
+            tensors |= {"queue.ring": self.queue.ring(), "queue.next_sequence": torch.tensor(self.queue.next_sequence)}
         return tensors
 
-    def load(self, shared: Tensors, shards: Iterable[Tensors], source: str) -> None:
-        """Put back what `shared` and `sharded` of any number of ranks returned.
+    def load(self, saved: Checkpoint) -> None:
+        """Put back what `shared` and `sharded` of any number of ranks returned; this rank's rows only are read.
 
         Raises:
             CheckpointError: another network, other classes, another pool.
         """
+        source = f"checkpoint {saved.path}"
+        shards = sorted(saved.shards, key=lambda shard: int(shard["head.start"]))
+        self._check_rows(shards, source)
         for name, module in self.modules.items():
-            part = {key.removeprefix(f"{name}."): t for key, t in shared.items() if key.startswith(f"{name}.")}
-            load_module(module, part, f"{source} ({name})")
-        self.head.draws.copy_(shared["head.draws"])
-        self.row_optimizer.step.copy_(shared["optimizer.head.step"])
+            load_module(module, saved.shared.below(f"{name}."), f"{source} ({name})")
+        self.head.draws.copy_(saved.shared["head.draws"])
+        self.row_optimizer.step.copy_(saved.shared["optimizer.head.step"])
         for name, parameter in self.backbone.named_parameters():
-            self._load_slots(parameter, f"optimizer.backbone.{name}.", shared)
-        self._load_shards(list(shards), source)
-
-    def _load_slots(self, parameter: nn.Parameter, prefix: str, tensors: Tensors) -> None:
-        slots = {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
-        if slots:  # AdamW keeps its step counter on the CPU
-            self.optimizer.state[parameter] = {
-                slot: t if slot == "step" else t.to(parameter.device) for slot, t in slots.items()
-            }
-
-    def _load_shards(self, shards: list[Tensors], source: str) -> None:
-        shards = sorted(shards, key=lambda shard: int(shard["head.start"]))
-        saved = sum(len(shard[_HEAD]) for shard in shards)
-        if saved != self.head.num_classes or shards[0][_HEAD].shape[1] != self.head.weight.shape[1]:
-            raise CheckpointError(
-                f"{source} has {saved} classes of dimension {shards[0][_HEAD].shape[1]}, "
-                f"the run {self.head.num_classes} of {self.head.weight.shape[1]}"
-            )
-        self.head.weight.copy_(self._own_rows(shards, _HEAD))
+            slots = saved.shared.below(f"optimizer.backbone.{name}.")
+            if slots:
+                self.optimizer.state[parameter] = {slot: _like(parameter, value) for slot, value in slots.items()}
+        self._load_rows(_HEAD, self.head.weight, shards)
         for slot, value in self.row_optimizer.slots.items():
-            value.copy_(self._own_rows(shards, f"optimizer.{_HEAD}.{slot}"))
+            self._load_rows(f"optimizer.{_HEAD}.{slot}", value, shards)
         if self.queue is not None:
-            if any("queue.next_sequence" not in shard for shard in shards):
-                raise CheckpointError(f"{source} was saved without a queue")
-            state = {name: torch.cat([shard[f"queue.{name}"] for shard in shards]) for name in self.queue.FIELDS}
-            self.queue.load_state(state, int(shards[0]["queue.next_sequence"]))
+            self._load_queue(shards)
 
-    def _own_rows(self, shards: list[Tensors], name: str) -> torch.Tensor:
-        return torch.cat([shard[name] for shard in shards])[self.head.start : self.head.stop]
+    def _check_rows(self, shards: list[TensorFile], source: str) -> None:
+        saved, dimension = sum(shard.shape(_HEAD)[0] for shard in shards), shards[0].shape(_HEAD)[1]
+        own = self.head.num_classes, self.head.weight.shape[1]
+        if (saved, dimension) != own:
+            raise CheckpointError(
+                f"{source} is of another network: {saved} classes of dimension {dimension}, the run has {own[0]} of "
+                f"{own[1]}"
+            )
+        if self.queue is not None and any("queue.next_sequence" not in shard for shard in shards):
+            raise CheckpointError(f"{source} was saved without a queue")
+
+    def _mine(self, shards: list[TensorFile]) -> Iterator[tuple[TensorFile, int, int, int]]:
+        """The shards that hold rows of this rank: shard, its first class, and the classes [start, stop) of both."""
+        for shard in shards:
+            first = int(shard["head.start"])
+            start, stop = max(self.head.start, first), min(self.head.stop, first + shard.shape(_HEAD)[0])
+            if start < stop:
+                yield shard, first, start, stop
+
+    def _load_rows(self, name: str, target: torch.Tensor, shards: list[TensorFile]) -> None:
+        for shard, first, start, stop in self._mine(shards):
+            target[start - self.head.start : stop - self.head.start] = shard.rows(name, start - first, stop - first)
+
+    def _load_queue(self, shards: list[TensorFile]) -> None:
+        next_sequence = int(shards[0]["queue.next_sequence"])
+        mine = [shard for shard, *_ in self._mine(shards)] or shards[:1]  # of which a rank without classes takes no row
+        state = {name: torch.cat([shard[f"queue.{name}"] for shard in mine]) for name in self.queue.FIELDS}
+        alike = len(mine) == 1 and mine[0].shape(_HEAD)[0] == len(self.head.weight)
+        self.queue.load_state(state, next_sequence, mine[0]["queue.ring"] if alike else None)
+
+
+def _like(parameter: nn.Parameter, value: torch.Tensor) -> torch.Tensor:
+    """An optimizer's slot as the optimizer would have made it; AdamW's step counter stays on the CPU."""
+    return value if value.ndim == 0 else torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -1,5 +1,6 @@
 """What the gloo processes of tests/gloo.py are asked to do; each function runs alike on 1 and on N ranks."""
 
+import contextlib
 import weakref
 from pathlib import Path
 from unittest import mock
@@ -9,8 +10,9 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+import train as train_py
 from eval.features import extract
-from recognition import sharded
+from recognition import build, sharded
 from recognition.guard import Guard
 from recognition.head import ClassShard
 from recognition.margins import make_margin
@@ -437,3 +439,33 @@ def agree(facts):
     except ValueError as error:
         return str(error)
     return None
+
+
+def train(words: list[str], columns: int | None = None) -> list[list[int]]:
+    """A whole run on this group, as train.py does it; the group lives on. Losses go through blocks of `columns`.
+
+    Returns:
+        The samples of each of its steps, over all ranks.
+    """
+    make_loader, order = build.make_loader, []
+
+    def recording(*arguments):
+        loader = make_loader(*arguments)
+        epoch = loader.epoch
+
+        def recorded(*position):
+            for batch in epoch(*position):
+                order.append(batch.index.tolist())
+                yield batch
+
+        loader.epoch = recorded
+        return loader
+
+    with (
+        mock.patch.object(train_py, "make_loader", recording),
+        mock.patch.object(parallel, "shutdown"),
+        mock.patch.object(train_py, "Stop", lambda minutes: mock.Mock(asked=lambda: None)),  # the group's signals stay
+        small_blocks(columns) if columns else contextlib.nullcontext(),
+    ):
+        assert train_py.main(words) == 0
+    return [sum(parts, []) for parts in zip(*parallel.objects(order), strict=True)]

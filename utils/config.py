@@ -95,7 +95,9 @@ def _set(config: EasyDict, key: str, value: object, base: ModuleType, where: str
 def _check(key: str, value: object, base: ModuleType, where: str) -> None:
     """Refuse a value of the right type that makes no sense."""
     if key in base.choices and value not in base.choices[key]:
-        near = difflib.get_close_matches(value, base.choices[key], 1)
+        near = difflib.get_close_matches(
+            str(value), [choice for choice in base.choices[key] if isinstance(choice, str)], 1
+        )
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"{key}={value!r} in {where}: {hint}expected one of {', '.join(map(repr, base.choices[key]))}")
     if (key in base.least and not value >= base.least[key]) or (key in base.most and not 0 <= value <= base.most[key]):

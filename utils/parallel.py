@@ -8,6 +8,7 @@ import datetime
 import inspect
 import os
 import sys
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+
+_hosts: list = [None]  # the group for messages between hosts; None: the default group
 
 
 class World(NamedTuple):
@@ -51,11 +54,13 @@ def init(device: str = "auto", timeout_minutes: float = 30) -> World:
     chosen = choose_device(device, local_rank)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
-    if size > 1:
+    if size > 1 and not dist.is_initialized():
         dist.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo", timeout=datetime.timedelta(minutes=timeout_minutes)
         )
-    return World(rank(), size, local_rank, chosen)
+    if chosen.type == "cuda" and size > 1:
+        _hosts[0] = dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=timeout_minutes))
+    return World(rank(), world_size(), local_rank, chosen)
 
 
 def choose_device(device: str, local_rank: int = 0) -> torch.device:
@@ -142,6 +147,20 @@ def objects(value: object) -> list:
     values: list = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def token() -> str:
+    """A word that all ranks have and no other start of the program."""
+    return objects(uuid.uuid4().hex)[0]
+
+
+def most(*values: int) -> list[int]:
+    """The largest of each value over ranks; sent between hosts, so a GPU need not wait."""
+    if world_size() == 1:
+        return list(values)
+    together = torch.tensor(values, dtype=torch.int64)
+    dist.all_reduce(together, op=dist.ReduceOp.MAX, group=_hosts[0])
+    return together.tolist()
 
 
 def must_agree(what: str, facts: dict[str, object]) -> None:
@@ -237,8 +256,18 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _sum_hook(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    if bucket.buffer().device.type == "cpu":
+        return _sum_each(bucket)
     future = dist.all_reduce(bucket.buffer(), async_op=True).get_future()
     return future.then(lambda done: done.value()[0])
+
+
+def _sum_each(bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+    """Each parameter's gradient on its own: a ring adds up the ranks in an order that depends on the place in the
+    message, and DDP lays its buckets out anew after the first step, so a resumed run would differ in the last bits.
+    """
+    sums = [dist.all_reduce(gradient, async_op=True).get_future() for gradient in bucket.gradients()]
+    return torch.futures.collect_all(sums).then(lambda _: bucket.buffer())
 
 
 @torch.no_grad()

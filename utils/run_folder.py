@@ -3,16 +3,17 @@
 import atexit
 import json
 import shutil
-import uuid
 from pathlib import Path
 
 from utils import parallel
+from utils.checkpoint import every
 from utils.files import replacing, writable_folder
 
 CONTENTS = (
     *("config.json", "metrics.jsonl", "damaged.txt", "results.json", "results", "model.pt"),
     *("checkpoints", "tensorboard"),
 )
+PASSING = {"config.json", "metrics.jsonl", "damaged.txt", "checkpoints", "tensorboard"}  # what a run has at first
 
 
 class RunFolder:
@@ -21,19 +22,23 @@ class RunFolder:
     Rank 0 writes; every rank must see the same folder (on several machines: a shared file system).
 
     Args:
-        path: the folder; made if it is not there.
-
-    Raises:
-        ValueError: it cannot be written, or another rank sees another folder.
+        path: the folder.
     """
 
     def __init__(self, path: Path):
         self.path = Path(path)
         # `.moving` holds a part of the earlier contents, `.earlier` all of them
         self._moving, self._earlier = self.path / ".moving", self.path / ".earlier"
+
+    def open(self) -> None:
+        """Make the folder if it is not there.
+
+        Raises:
+            ValueError: it cannot be written, or another rank sees another folder.
+        """
         if parallel.rank() == 0:
             writable_folder(self.path)
-        token = self.path / f".{parallel.objects(uuid.uuid4().hex)[0]}"
+        token = self.path / f".{parallel.token()}"
         if parallel.rank() == 0:
             token.touch()
         parallel.barrier()
@@ -57,12 +62,11 @@ class RunFolder:
         Raises:
             ValueError: the folder holds results, and `overwrite` is False.
         """
-        self.restore()
         earlier = parallel.objects([name for name in CONTENTS if (self.path / name).exists()])[0]
         if earlier and not overwrite:
             raise ValueError(
-                f"{self.path} holds {', '.join(earlier)} of a run; resume=True continues it, output=FOLDER starts "
-                f"another beside it, overwrite=True replaces it"
+                f"{self.path} holds {', '.join(earlier)} of a run; resume='auto' continues one that has checkpoints, "
+                f"output=FOLDER starts another beside it, overwrite=True replaces it"
             )
         if parallel.rank() == 0:
             _move(earlier, self.path, self._moving)
@@ -76,6 +80,16 @@ class RunFolder:
         with replacing(self.path / "config.json") as beside:
             beside.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
+    def unfinished(self) -> dict | None:
+        """The config of a run that ended before its first checkpoint and left nothing else of worth; else None."""
+        found = {name for name in CONTENTS if (self.path / name).exists()}
+        if "config.json" not in found or not found <= PASSING or every(self.path / "checkpoints"):
+            return None
+        try:
+            return json.loads((self.path / "config.json").read_text())
+        except ValueError:
+            return None
+
     def keep(self) -> None:
         """The new run has a checkpoint: what was put aside goes (rank 0)."""
         atexit.unregister(self.restore)
@@ -88,6 +102,8 @@ class RunFolder:
         """
         if parallel.rank() != 0:
             return
+        if self._earlier.exists() and every(self.path / "checkpoints"):
+            self.keep()  # it was stopped between its first checkpoint and this
         if self._earlier.exists():
             for path in (self.path / name for name in CONTENTS):
                 if path.is_dir():

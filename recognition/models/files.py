@@ -7,7 +7,6 @@ from collections import OrderedDict
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from recognition.models import inert
 from recognition.models.facts import MEAN, STD, Facts, checked
@@ -20,18 +19,17 @@ PREFIXES = ("module.", "model.", "net.")  # of DDP, of Lightning as AdaFace uses
 
 def save_model(
     path: Path,
-    backbone: nn.Module,
+    state: OrderedDict[str, torch.Tensor],
     network: str,
     embedding_size: int,
     norm_mean: float | None = None,
     norm_std: float | None = None,
 ) -> None:
-    """Write a backbone that our training made: its state dict, which says itself what it is.
+    """Write the state dict of a backbone that our training made, so that it says itself what it is.
 
     PyTorch keeps a state dict's `_metadata` when it saves and loads it (also with weights_only=True), and
     `load_state_dict` passes over keys there that it does not know: arcface_torch loads the file as its own.
     """
-    state = backbone.state_dict()
     metadata = OrderedDict(state._metadata)
     ours = Facts(network, embedding_size, "rgb", MEAN, STD, norm_mean, norm_std)._asdict()
     metadata[""] = {**metadata.get("", {}), KEY: ours}

@@ -104,7 +104,7 @@ def test_a_second_run_takes_the_features_it_has(run, tmp_path, monkeypatch):
 
 def test_two_models_are_compared(run, tmp_path, capsys):
     torch.manual_seed(1)
-    save_model(tmp_path / "other.pt", get_backbone("tiny", 16), "tiny", 16)
+    save_model(tmp_path / "other.pt", get_backbone("tiny", 16).state_dict(), "tiny", 16)
     words = ["--data", str(run), "--target", "pairs", "--no-cache", "--output"]
     main([str(run / "model.pt"), *words, str(tmp_path / "a.json")])
     main([str(tmp_path / "other.pt"), *words, str(tmp_path / "b.json"), "--against", str(tmp_path / "a.json")])

@@ -31,7 +31,7 @@ def without_values(network: str, width: int = 512) -> dict[str, torch.Tensor]:
 
 
 def test_what_our_training_saves_says_itself_what_it_is(tiny, tmp_path):
-    save_model(tmp_path / "model.pt", tiny, "tiny", 16)
+    save_model(tmp_path / "model.pt", tiny.state_dict(), "tiny", 16)
     model = open_model(tmp_path / "model.pt")
     assert (model.network, model.embedding_size, model.channels) == ("tiny", 16, "rgb")
     assert (model.mean, model.std) == (127.5, 127.5)
@@ -42,7 +42,7 @@ def test_what_our_training_saves_says_itself_what_it_is(tiny, tmp_path):
 
 def test_other_programs_load_what_we_save(tmp_path):
     backbone = get_backbone("mini", 32)
-    save_model(tmp_path / "model.pt", backbone, "mini", 32, 21.5, 3.25)
+    save_model(tmp_path / "model.pt", backbone.state_dict(), "mini", 32, 21.5, 3.25)
     state = torch.load(tmp_path / "model.pt", weights_only=True)
     assert set(state) == set(backbone.state_dict())
     facts = state._metadata[""]["qgface"]
@@ -55,7 +55,7 @@ def test_other_programs_load_what_we_save(tmp_path):
 
 
 def test_saving_replaces_the_file_as_a_whole(tiny, tmp_path):
-    save_model(tmp_path / "model.pt", tiny, "tiny", 16)
+    save_model(tmp_path / "model.pt", tiny.state_dict(), "tiny", 16)
     before = (tmp_path / "model.pt").read_bytes()
 
     class Broken(torch.nn.Module):
@@ -142,7 +142,7 @@ def test_nothing_is_guessed(foreign):
 
 
 def test_what_is_given_goes_before_what_the_file_says(tiny, tmp_path):
-    save_model(tmp_path / "model.pt", tiny, "tiny", 16)
+    save_model(tmp_path / "model.pt", tiny.state_dict(), "tiny", 16)
     model = open_model(tmp_path / "model.pt", channels="bgr", mean=127, std=128)
     assert (model.channels, model.mean, model.std, model.network) == ("bgr", 127.0, 128.0, "tiny")
     with pytest.raises(ValueError, match="of another network"):

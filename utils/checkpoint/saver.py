@@ -1,0 +1,176 @@
+"""Saving while training goes on: tensors are copied at once, a thread of each rank writes the copies."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from utils import parallel
+from utils.checkpoint.files import FORMAT, MANIFEST, SHARED, STATE, place, prune, remove_leftovers, shard
+from utils.checkpoint.tensors import sync, write_tensors
+from utils.files import file_digest
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+class Saver:
+    """Writes checkpoints from all ranks together; one at a time is under way.
+
+    The ranks' threads meet through the file system, which they share anyway: each leaves the digest of its file beside
+    it, and rank 0 completes the checkpoint when all are there.
+
+    Args:
+        folder: of the checkpoints; made when it is needed.
+        keep, keep_every: see `prune`.
+        done: called on rank 0, in its thread, with a checkpoint's copy of `shared` when it is complete.
+    """
+
+    def __init__(
+        self, folder: Path, keep: int, keep_every: int | None = None, done: Callable[[Tensors], None] | None = None
+    ):
+        self.folder, self.keep, self.keep_every, self.done = Path(folder), keep, keep_every, done
+        self.rank, self.ranks = parallel.rank(), parallel.world_size()
+        if self.rank == 0:
+            remove_leftovers(self.folder)
+        self._token = parallel.token()
+        self._copies: dict[str, torch.Tensor] = {}
+        self._job: tuple | None = None
+        self._thread: threading.Thread | None = None
+        self._written, self._abandoned = threading.Event(), threading.Event()
+        self.error: Exception | None = None
+
+    def save(self, step: int, shared: Tensors, sharded: Tensors, state: dict) -> None:
+        """Copy everything and return; the disk is written meanwhile. All ranks together.
+
+        Args:
+            step: optimizer steps that were taken.
+            shared: what is equal on all ranks; rank 0's is written.
+            sharded: this rank's part.
+            state: what else there is to tell, as JSON; rank 0's is written.
+
+        Raises:
+            OSError: the checkpoint before this one could not be written.
+        """
+        self.finish()
+        shared = self._copy("shared", shared) if self.rank == 0 else {}
+        text = json.dumps({**state, "step": step, "ranks": self.ranks}, indent=1)
+        self._start((step, shared, self._copy("own", sharded), text))
+
+    def finish(self) -> None:
+        """Wait until what is under way is on the disk. All ranks together.
+
+        Raises:
+            OSError: it is not; on all ranks alike.
+        """
+        while self._thread is not None:
+            self._written.wait()
+            self.check()
+            self._thread.join()  # rank 0 completes it: every rank has written
+            if self.check():
+                self._thread = None
+
+    def check(self) -> bool:
+        """Has no rank failed? Where the folder has disappeared, all start again: what they write is still in memory.
+        All ranks together.
+
+        Raises:
+            OSError: one has, for another reason or again; on all ranks alike.
+        """
+        errors = [error for error in parallel.objects(self.error) if error is not None]
+        if not errors:
+            return True
+        self._abandoned.set()
+        self._thread.join()
+        if self._again and all(isinstance(error, FileNotFoundError) for error in errors):
+            self._start(self._job, again=False)
+            return False
+        parallel.barrier()
+        if self.rank == 0:
+            remove_leftovers(self.folder)
+        step = place(self.folder, self._job[0])
+        raise OSError(f"checkpoint {step} cannot be written: {errors[0].strerror or errors[0]}; earlier ones are whole")
+
+    def _start(self, job: tuple, again: bool = True) -> None:
+        self._job, self._again, self.error = job, again, None
+        self._written.clear()
+        self._abandoned.clear()
+        self._thread = threading.Thread(target=self._guarded, args=job, daemon=True)
+        self._thread.start()
+
+    def _copy(self, group: str, tensors: Tensors) -> dict[str, torch.Tensor]:
+        """Copies on the host, in memory that is used again."""
+        copies = {}
+        for name, tensor in tensors.items():
+            room = self._copies.get(f"{group}/{name}")
+            if room is None or room.shape != tensor.shape or room.dtype != tensor.dtype:
+                room = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
+                self._copies[f"{group}/{name}"] = room
+            copies[name] = room.copy_(tensor.detach())
+        return copies
+
+    def _guarded(self, step: int, shared: Tensors, own: Tensors, state: str) -> None:
+        try:
+            self._write(self.folder / f".{place(self.folder, step).name}.{self._token}", step, shared, own, state)
+        except Exception as error:  # whatever it is, the run must hear of it
+            self.error = error if isinstance(error, OSError) else OSError(str(error))
+        finally:
+            self._written.set()
+
+    def _write(self, beside: Path, step: int, shared: Tensors, own: Tensors, state: str) -> None:
+        beside.mkdir(parents=True, exist_ok=True)
+        write_tensors(beside / shard(self.rank), own)
+        entry = _entry(beside / shard(self.rank))
+        if self.rank != 0:
+            _write_json(beside / _note(self.rank), entry)
+            return
+        files = {shard(0): entry}
+        write_tensors(beside / SHARED, shared)
+        (beside / STATE).write_text(state)
+        sync(beside / STATE)
+        files |= {name: _entry(beside / name) for name in (SHARED, STATE)}
+        self._written.set()
+        files |= {shard(rank): self._entry_of(beside, rank) for rank in range(1, self.ranks)}
+        _write_json(beside / MANIFEST, {"format": FORMAT, "files": files})
+        sync(beside)
+        self._put(beside, place(self.folder, step))
+        if self.done is not None:
+            self.done(shared)
+
+    def _entry_of(self, beside: Path, rank: int) -> dict:
+        note = beside / _note(rank)
+        while not note.exists():
+            if self._abandoned.is_set():
+                raise FileNotFoundError(f"{note.name} is missing")
+            time.sleep(0.02)
+        entry = json.loads(note.read_text())
+        note.unlink()
+        return entry
+
+    def _put(self, beside: Path, final: Path) -> None:
+        if final.exists():  # of the same step, damaged or made anew
+            replaced = final.with_name(f".{final.name}.replaced")
+            shutil.rmtree(replaced, ignore_errors=True)
+            final.rename(replaced)
+        beside.rename(final)
+        sync(self.folder)
+        prune(self.folder, self.keep, self.keep_every)
+        shutil.rmtree(final.with_name(f".{final.name}.replaced"), ignore_errors=True)
+
+
+def _note(rank: int) -> str:
+    return f"rank_{rank}.json"
+
+
+def _entry(file: Path) -> dict:
+    return {"size": file.stat().st_size, "sha256": file_digest(file)}
+
+
+def _write_json(path: Path, value: dict) -> None:
+    beside = path.with_name(f".{path.name}")
+    beside.write_text(json.dumps(value, indent=1))
+    sync(beside)
+    beside.rename(path)
