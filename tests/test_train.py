@@ -53,7 +53,9 @@ def train(data: Path, *words: str, processes: int = 1) -> subprocess.CompletedPr
 
 
 def lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    """Of the training; those of evaluations are left out."""
+    every = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in every if "lr" in line]
 
 
 def losses(folder: Path) -> torch.Tensor:

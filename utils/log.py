@@ -1,40 +1,68 @@
-"""What a run writes while it trains: a progress bar, metrics.jsonl, TensorBoard."""
+"""What a run writes while it trains: a progress bar, metrics.jsonl, TensorBoard, damaged.txt.
 
-import json
+metrics.jsonl is the truth. TensorBoard's file is made from it at every start, so that both go on without gaps or
+doubles wherever the run was killed and whichever step it is resumed from.
+"""
+
 import math
+import os
 import time
 from pathlib import Path
 
 import torch
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from utils import log_lines, parallel
+from utils.append_file import AppendFile
 
 
 class RunLog:
     """Writes on rank 0 only; other ranks' calls do nothing.
 
+    A line is in its files when the call returns. If the files were removed meanwhile, the next call writes them again.
+
     Args:
         folder: the run folder.
         total: steps of the whole run.
-        start: the step it continues from; lines of metrics.jsonl after it are dropped.
+        start: the step it continues from; what was written of later steps is dropped.
         enabled: rank 0.
+
+    Raises:
+        OSError: a file cannot be written, here or in any other method: the disk is full, or such; says what to do.
     """
 
     def __init__(self, folder: Path, total: int, start: int, enabled: bool):
         self.enabled, self.start = enabled, start
+        self.evaluated: dict[int, set[str]] = {}  # step -> the names that have been written
         if not enabled:
             return
-        self.folder, path = folder, folder / "metrics.jsonl"
-        path.write_text("".join(_lines_until(path, start)))
-        if start and (folder / "damaged.txt").exists():
-            _keep_until(folder / "damaged.txt", start)
-        self.metrics = path.open("a", buffering=1)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=start + 1 if start else None)
+        damages, unread = log_lines.until(folder / "damaged.txt", start, log_lines.read_damage)
+        lines, also_unread = log_lines.until(folder / "metrics.jsonl", start, log_lines.read_metrics)
+        now = time.time()
+        self.damages = AppendFile(folder / "damaged.txt", [line for line, _ in damages])
+        self.metrics = AppendFile(folder / "metrics.jsonl", [line for line, _ in lines])
+        pieces = [log_lines.opening(now), *(log_lines.event(values) for _, values in lines)]
+        self.board = AppendFile(folder / "tensorboard" / f"events.out.tfevents.{now:.6f}", pieces)
+        for _, values in lines:
+            self._remember_evaluation(values)
+        self._replace_files()
         self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, mininterval=1.0)
+        if unread + also_unread:
+            self.say(f"note: {unread + also_unread} unreadable lines of metrics.jsonl and damaged.txt were dropped")
         self.clock, self.clock_samples = time.perf_counter(), 0
 
+    def _replace_files(self) -> None:
+        self._update_files()
+        if not self.damages.pieces:
+            self.damages.path.unlink(missing_ok=True)
+        for old in set(self.board.path.parent.glob("*tfevents*")) - {self.board.path}:
+            if old.stat().st_size:
+                os.truncate(old, 0)  # an open TensorBoard finds the next file from the one that it reads
+            else:
+                old.unlink()
+
     def step(self, step: int, samples: int, values: dict[str, float] | None) -> None:
-        """Count one step of `samples` images; with `values`, write a line (adds step and samples_per_s)."""
+        """Count one step of `samples` images; with `values`, write a line (adds step, time and samples_per_s)."""
         if not self.enabled:
             return
         self.clock_samples += samples
@@ -44,24 +72,37 @@ class RunLog:
         now = time.perf_counter()
         rate = self.clock_samples / (now - self.clock)
         self.clock, self.clock_samples = now, 0
-        line = {"step": step, **values, "samples_per_s": rate}
-        line = {name: value if math.isfinite(value) else None for name, value in line.items()}  # JSON has no infinity
-        self.metrics.write(json.dumps(line) + "\n")
-        for name, value in line.items():
-            if name not in ("step", "epoch") and value is not None:
-                self.board.add_scalar(f"train/{name}", value, step)
+        self._write(step, {**values, "samples_per_s": rate})
         self.bar.set_postfix_str(
             f"loss {values['loss_classification']:.3f}+{values['loss_contrastive']:.3f} lr {values['lr']:.4g} "
             f"LQ {values['lq_pairs']:.0%} {rate:.0f} img/s"
         )
 
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Write a line of evaluation results; those that the step has already are left out.
+
+        Args:
+            values: by name, which begins with "val/".
+        """
+        if not self.enabled:
+            return
+        known = self.evaluated.get(step, ())
+        new = {name: float(value) for name, value in values.items() if name not in known}
+        if new:
+            self._remember_evaluation(self._write(step, new))
+
+    def has_evaluation(self, step: int) -> bool:
+        """Whether results of an evaluation at `step` are in the log; all ranks call together and hear the same."""
+        return parallel.objects(step in self.evaluated)[0]
+
     def damaged(self, step: int, epoch: int, lines: list[str]) -> None:
         """What was wrong with the samples that an epoch left out: on screen, all of them in damaged.txt."""
         if not self.enabled or not lines:
             return
-        with (self.folder / "damaged.txt").open("a") as file:
-            file.writelines(f"step {step}\tepoch {epoch}\t{line}\n" for line in lines)
-        more = [f"... {len(lines) - 10} more in {self.folder / 'damaged.txt'}"] if len(lines) > 10 else []
+        lines = [line.encode(errors="backslashreplace").decode() for line in lines]  # names of files can be any bytes
+        self.damages.pieces += [log_lines.write_damage(step, epoch, line) for line in lines]
+        self._update_files()
+        more = [f"... {len(lines) - 10} more in {self.damages.path}"] if len(lines) > 10 else []
         self.say("\n  ".join([f"epoch {epoch}: {len(lines)} damaged samples were left out", *lines[:10], *more]))
 
     def pause(self) -> None:
@@ -74,41 +115,46 @@ class RunLog:
         if self.enabled:
             self.clock += time.perf_counter() - self.paused
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Evaluation results for TensorBoard."""
-        if self.enabled:
-            for name, value in values.items():
-                self.board.add_scalar(name, value, step)
-
     def say(self, text: str) -> None:
         """Print above the progress bar."""
         if self.enabled:
             tqdm.write(text)
 
+    def flush(self) -> None:
+        """Return when all lines are on the disk itself, so that a power cut leaves no gap before a checkpoint."""
+        if self.enabled:
+            self._update_files()
+            for file in self._files():
+                file.sync()
+
     def close(self) -> None:
         """Flush and close."""
         if self.enabled:
             self.bar.close()
-            self.board.close()
-            self.metrics.close()
+            self.flush()
+            for file in self._files():
+                file.close()
 
+    def _files(self) -> list[AppendFile]:
+        return [self.metrics, self.board, *([self.damages] if self.damages.pieces else [])]
 
-def _lines_until(path: Path, start: int) -> list[str]:
-    """The lines of an earlier part of the run; one that was cut when it ended is left out."""
-    kept = []
-    for line in path.read_text().splitlines() if start and path.exists() else []:
-        try:
-            if json.loads(line)["step"] <= start:
-                kept.append(line + "\n")
-        except ValueError:
-            continue
-    return kept
+    def _write(self, step: int, values: dict[str, float]) -> dict:
+        """A line for metrics.jsonl and TensorBoard; returns it."""
+        line = {"step": step, "time": time.time(), **values}
+        self.metrics.pieces.append(log_lines.write_metrics(line))
+        self.board.pieces.append(log_lines.event(line))
+        self._update_files()
+        return line
 
+    def _update_files(self) -> None:
+        restored = [str(file.path) for file in self._files() if file.update()]
+        if restored:
+            self.say(f"note: {', '.join(restored)} had been removed or replaced, and was written again from memory")
 
-def _keep_until(path: Path, start: int) -> None:
-    """Of a list of damaged samples, what was told until then."""
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(line for line in lines if int(line.split("\t")[0].removeprefix("step ")) <= start))
+    def _remember_evaluation(self, line: dict) -> None:
+        names = {name for name in line if log_lines.is_result(name)}
+        if names:
+            self.evaluated.setdefault(line["step"], set()).update(names)
 
 
 class Means:
@@ -121,7 +167,7 @@ class Means:
         """The losses of a step's micro-batches."""
         for losses in parts:
             values = torch.stack([losses.classification, losses.contrastive, losses.hq_share, losses.lq_pairs]).double()
-            self.sums = values if self.sums is None else self.sums + values
+            self.sums = values if self.sums is None else self.sums.to(values.device) + values
         self.count += len(parts)
 
     def take(self) -> dict[str, float]:
@@ -129,3 +175,12 @@ class Means:
         means = (self.sums / self.count).tolist() if self.count else [math.nan] * 4
         self.sums, self.count = None, 0
         return dict(zip(("loss_classification", "loss_contrastive", "hq_samples", "lq_pairs"), means, strict=True))
+
+    def state(self) -> dict:
+        """The sums so far, for a checkpoint; exact also when written as JSON. Waits for the device."""
+        return {"sums": None if self.sums is None else self.sums.tolist(), "count": self.count}
+
+    def load_state(self, state: dict) -> None:
+        """Go on from what `state` returned."""
+        self.sums = None if state["sums"] is None else torch.tensor(state["sums"], dtype=torch.float64)
+        self.count = state["count"]
