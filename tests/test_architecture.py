@@ -11,7 +11,7 @@ FILES = sorted(
 )
 ENTRY_POINTS = {"eval/__main__.py", "eval/ijb_11.py", "eval/ijb_1n.py"}
 # what starts or ends a process has to read its environment or arguments
-PROCESS = {"utils/launch.py", "utils/environment.py", "utils/cli.py", "utils/parallel.py"}
+PROCESS = {f"utils/{name}.py" for name in ("agent", "cli", "environment", "launch", "parallel", "stop")}
 
 
 def name(path: Path) -> str:

@@ -144,7 +144,8 @@ def test_when_a_process_is_killed_the_others_stop_and_name_it(data, tmp_path):
 
 
 def process_of_rank(launcher: int, rank: int) -> int:
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    lists = Path(f"/proc/{launcher}/task").glob("*/children")  # workers are started by a thread
+    children = [child for children in lists for child in children.read_text().split()]
     for child in children:
         if f"RANK={rank}".encode() in Path(f"/proc/{child}/environ").read_bytes().split(b"\0"):
             return int(child)

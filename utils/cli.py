@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from utils import parallel
+from utils.stop import end_with_launcher
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,8 +30,9 @@ def user_errors() -> Iterator[None]:
     """Turn `ValueError` (bad input) and `OSError` (missing or unwritable files) into `error: ...` and exit code 2.
 
     A process that utils/launch.py started hands the line to it, so that several ranks with the same trouble say it
-    once.
+    once. Such a process ends when its launcher is gone.
     """
+    end_with_launcher()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # tidy up as after Ctrl-C
     try:
         yield

@@ -60,15 +60,25 @@ def one_thread() -> None:
 
 
 def start_worker() -> None:
-    """A worker that is one thread, leaves Ctrl-C to its parent, which ends it, and does not outlive it: a killed parent
-    would leave it waiting for work forever.
+    """A worker that is one thread and leaves signals to its parent, which may still want its work: Ctrl-C reaches every
+    process of a terminal and Slurm's SIGTERM every process of a job. It ends when its parent says so (by SIGTERM), and
+    does not outlive it: a killed parent would leave it waiting for work forever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     one_thread()
-    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    parent = multiprocessing.parent_process()
+    for function in (_end_with, _end_at_the_word_of):
+        threading.Thread(target=function, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: multiprocessing.Process) -> None:
     parent.join()
     os._exit(1)
+
+
+def _end_at_the_word_of(parent: multiprocessing.Process) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
+        pass
+    os._exit(0)

@@ -1,6 +1,7 @@
 """utils.workers: order, bounds and errors of the parallel map."""
 
 import itertools
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from utils.workers import ordered_map
+from utils.workers import ordered_map, start_worker
 
 
 def triple(number: int) -> int:
@@ -83,3 +84,29 @@ def test_a_killed_parent_leaves_no_worker_behind():
             return
         time.sleep(0.1)
     pytest.fail(f"worker {worker} still runs")
+
+
+def signalled(_: int) -> int:
+    """A child of this worker signals it, as Slurm signals every process of a job."""
+    subprocess.run(["sh", "-c", f"kill -TERM {os.getpid()}; kill -INT {os.getpid()}; kill -HUP {os.getpid()}"])
+    return os.getpid()
+
+
+def test_signals_that_reach_workers_too_are_left_to_the_parent():
+    assert len(list(ordered_map(signalled, range(4), 2, chunk=1))) == 4
+
+
+def waits(ready) -> None:
+    start_worker()
+    ready.set()
+    time.sleep(60)
+
+
+def test_the_parents_word_ends_a_worker():
+    ready = multiprocessing.Event()
+    worker = multiprocessing.Process(target=waits, args=(ready,), daemon=True)
+    worker.start()
+    assert ready.wait(20)
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0

@@ -1,0 +1,137 @@
+"""utils.launch: what signals do to workers, and what is left when a launcher or a worker goes. Small scripts train."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from utils.stop import STOPPING
+
+# Each worker appends to its own file what it does.
+WORKER = """
+import os, pathlib, sys, time
+from utils.stop import Stop, end_with_launcher
+how, log = sys.argv[1], pathlib.Path(sys.argv[2], os.environ["RANK"])
+def tell(word):
+    with log.open("a") as file: file.write(word + "\\n")
+end_with_launcher()
+tell(str(os.getpid()))
+if how == "imports":
+    time.sleep(2)
+if how == "ignorant":
+    time.sleep(60)
+with Stop() as stop:
+    tell("ready")
+    while how == "deaf" or not stop.asked():
+        time.sleep(0.02)
+    tell(stop.asked())
+    time.sleep(1.5)
+    if how == "fails":
+        sys.exit(2)
+    tell("saved")
+"""
+
+
+def start(folder: Path, how: str, *options: str) -> subprocess.Popen:
+    (folder / "worker.py").write_text(WORKER)
+    options = options or ("--standalone", "--nproc-per-node", "2")
+    words = [sys.executable, str(ROOT / "utils" / "launch.py"), *options, str(folder / "worker.py"), how, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+    return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def told(folder: Path, rank: int) -> list[str]:
+    return (folder / str(rank)).read_text().split("\n")[:-1] if (folder / str(rank)).exists() else []
+
+
+def wait_until(true, seconds: float = 40) -> None:
+    deadline = time.time() + seconds
+    while not true():
+        assert time.time() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def wait_for(word: int, folder: Path) -> None:
+    """Until both workers have told this many words."""
+    wait_until(lambda: all(len(told(folder, rank)) >= word for rank in range(2)))
+
+
+def alive(pid: str) -> bool:
+    return Path(f"/proc/{pid}/stat").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text()
+
+
+def no_worker_is_left(folder: Path, seconds: float) -> None:
+    wait_until(lambda: not any(alive(told(folder, rank)[0]) for rank in range(2)), seconds)
+
+
+@pytest.mark.parametrize(("number", "name"), [("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGHUP"), ("SIGINT", "Ctrl-C")])
+def test_a_signal_lets_all_workers_save(tmp_path, number, name):
+    process = start(tmp_path, "asks")
+    wait_for(2, tmp_path)
+    os.killpg(process.pid, getattr(signal, number))
+    wait_for(3, tmp_path)
+    process.terminate()  # Slurm sends several
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 0 and stderr == (f"{STOPPING}\n" if name == "Ctrl-C" else "")
+    assert [told(tmp_path, rank)[1:] for rank in range(2)] == [["ready", name, "saved"]] * 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "worker.py"]  # nothing temporary
+
+
+def test_a_signal_while_workers_still_import_is_not_lost(tmp_path):
+    process = start(tmp_path, "imports")
+    wait_for(1, tmp_path)
+    process.terminate()
+    assert process.wait(20) == 0
+    assert [told(tmp_path, rank)[1:] for rank in range(2)] == [["ready", "SIGTERM", "saved"]] * 2
+
+
+def test_a_worker_that_cannot_save_is_an_error(tmp_path):
+    process = start(tmp_path, "fails")
+    wait_for(2, tmp_path)
+    process.terminate()
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 2 and stderr.startswith("error: process ") and stderr.count("\n") == 1
+
+
+def test_workers_that_had_nothing_to_save_yet_end_the_run_without_a_word(tmp_path):
+    """Slurm's SIGTERM reaches every process of a job."""
+    process = start(tmp_path, "ignorant")
+    wait_for(1, tmp_path)
+    process.terminate()
+    for rank in range(2):
+        os.kill(int(told(tmp_path, rank)[0]), signal.SIGTERM)
+    assert process.communicate(timeout=20) == (None, "") and process.returncode == 143
+
+
+def test_a_second_ctrl_c_ends_workers_that_hang(tmp_path):
+    process = start(tmp_path, "deaf")
+    wait_for(2, tmp_path)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(1.2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=5)
+    assert (process.returncode, stderr) == (130, f"{STOPPING}\n")
+    no_worker_is_left(tmp_path, 1)
+
+
+def test_a_stop_before_any_worker_was_started(tmp_path):
+    """The other machine never comes."""
+    process = start(tmp_path, "asks", "--nnodes", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0")
+    wait_until(lambda: list(tmp_path.glob("qgface-*")))
+    time.sleep(4)  # torch is imported; both before and after that, nothing runs yet
+    process.terminate()
+    assert process.communicate(timeout=5) == (None, "") and process.returncode == 143
+
+
+def test_workers_do_not_outlive_a_launcher_that_is_killed(tmp_path):
+    process = start(tmp_path, "deaf")
+    wait_for(2, tmp_path)
+    process.kill()
+    no_worker_is_left(tmp_path, 3)
+    process.communicate()
