@@ -326,7 +326,7 @@ def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, sta
 def stopped_at(step: int, last_step: int, why: str, words: list[str]) -> str:
     """How a run goes on that was stopped."""
     command = f"./run.sh {shlex.join(words)}"
-    return f"stopped     {why}, at step {step} of {last_step}; everything is saved\nresume with: {command}"
+    return f"stopped     by {why} at step {step} of {last_step}; everything is saved\nresume with: {command}"
 
 
 def farewell(folder: Path, results: dict, cfg) -> str:

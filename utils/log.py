@@ -176,11 +176,11 @@ class Means:
         self.sums, self.count = None, 0
         return dict(zip(("loss_classification", "loss_contrastive", "hq_samples", "lq_pairs"), means, strict=True))
 
-    def state(self) -> dict:
+    def state_dict(self) -> dict:
         """The sums so far, for a checkpoint; exact also when written as JSON. Waits for the device."""
         return {"sums": None if self.sums is None else self.sums.tolist(), "count": self.count}
 
-    def load_state(self, state: dict) -> None:
-        """Go on from what `state` returned."""
+    def load_state_dict(self, state: dict) -> None:
+        """Go on from what `state_dict` returned."""
         self.sums = None if state["sums"] is None else torch.tensor(state["sums"], dtype=torch.float64)
         self.count = state["count"]

@@ -38,7 +38,7 @@ def run(folder: Path, frequent: int, checkpoints: dict[int, str], start: int = 0
     """A training loop in small; yields at every moment at which it can be killed. A checkpoint is one of each step."""
     log, means = RunLog(folder, STEPS, start, enabled=True), Means()
     if start:
-        means.load_state(json.loads(checkpoints[start]))
+        means.load_state_dict(json.loads(checkpoints[start]))
         if start % EVALUATE == 0 and not log.has_evaluation(start):
             evaluate(log, start)
     yield
@@ -50,7 +50,7 @@ def run(folder: Path, frequent: int, checkpoints: dict[int, str], start: int = 0
             log.damaged(step, step // EPOCH - 1, ["train.rec: key 3", "train.rec: key \udcff"])
             yield
         log.flush()
-        checkpoints[step] = json.dumps(means.state())
+        checkpoints[step] = json.dumps(means.state_dict())
         yield
         if step % EVALUATE == 0:
             evaluate(log, step)
@@ -410,7 +410,7 @@ def test_means_resumed_at_any_step_are_the_same_to_the_last_bit():
         first, second = Means(), Means()
         for step in range(1, cut + 1):
             first.add([losses(step), losses(-step)])
-        second.load_state(json.loads(json.dumps(first.state())))
+        second.load_state_dict(json.loads(json.dumps(first.state_dict())))
         for step in range(cut + 1, 9):
             second.add([losses(step), losses(-step)])
         assert second.take() == expected
