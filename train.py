@@ -107,7 +107,7 @@ def main(words: list[str]) -> int:
     def evaluation_is_due(step: int) -> bool:
         return step % (cfg.verbose or steps_per_epoch) == 0
 
-    stream, watchdog, why = iter(()), Watchdog(cfg.step_timeout, log.say), None
+    step, stream, watchdog, why = start_step, iter(()), Watchdog(cfg.step_timeout, print), None
     if 0 < start_step < last_step and evaluation_is_due(start_step) and not log.has_evaluation(start_step):
         run.evaluate(targets, start_step, log, stop)  # it was stopped before it could
     for step in range(start_step + 1, last_step + 1):
@@ -181,6 +181,7 @@ def main(words: list[str]) -> int:
 
     # ----- results
     results = {} if why else run.evaluate(targets, last_step, log, stop)
+    why = why if results else run.agree(stop)
     log.close()
     if world.rank == 0:
         if results:
@@ -269,6 +270,8 @@ class Run:
         log.resume()
 
     def _write_model(self, shared: dict[str, torch.Tensor]) -> None:
+        if not (self.folder / "config.json").exists():  # the folder was removed meanwhile
+            self.folder.write_config(self.cfg)
         own = self.state.backbone.state_dict()
         tensors = OrderedDict((name, shared[f"backbone.{name}"]) for name in own)
         tensors._metadata = own._metadata

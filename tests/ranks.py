@@ -308,7 +308,7 @@ def gather_and_sum() -> dict:
 def open_folders(paths: list[str]) -> str:
     """What opening this rank's folder says."""
     try:
-        RunFolder(Path(paths[parallel.rank()]))
+        RunFolder(Path(paths[parallel.rank()])).open()
     except ValueError as error:
         return str(error)
     return ""
@@ -441,13 +441,14 @@ def agree(facts):
     return None
 
 
-def train(words: list[str], columns: int | None = None) -> list[list[int]]:
+def train(words: list[str], columns: int | None = None) -> dict:
     """A whole run on this group, as train.py does it; the group lives on. Losses go through blocks of `columns`.
 
     Returns:
-        The samples of each of its steps, over all ranks.
+        `order`: the samples of each of its batches, over all ranks; `shared` and `sharded`: what its state was before
+        the first step, of each rank.
     """
-    make_loader, order = build.make_loader, []
+    make_loader, start, order, begun = build.make_loader, train_py.Run.start, [], {}
 
     def recording(*arguments):
         loader = make_loader(*arguments)
@@ -461,11 +462,24 @@ def train(words: list[str], columns: int | None = None) -> list[list[int]]:
         loader.epoch = recorded
         return loader
 
+    def recording_start(run, earlier):
+        step = start(run, earlier)
+        begun.update(shared=_copies(run.state.shared()), sharded=_copies(run.state.sharded()))
+        return step
+
     with (
         mock.patch.object(train_py, "make_loader", recording),
+        mock.patch.object(train_py.Run, "start", recording_start),
         mock.patch.object(parallel, "shutdown"),
         mock.patch.object(train_py, "Stop", lambda minutes: mock.Mock(asked=lambda: None)),  # the group's signals stay
         small_blocks(columns) if columns else contextlib.nullcontext(),
     ):
         assert train_py.main(words) == 0
-    return [sum(parts, []) for parts in zip(*parallel.objects(order), strict=True)]
+    return {
+        "order": [sum(parts, []) for parts in zip(*parallel.objects(order), strict=True)],
+        **{name: parallel.objects(begun[name]) for name in begun},
+    }
+
+
+def _copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

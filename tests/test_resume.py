@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ POOLS = {
     "batch": ["optimizer=adamw", "gradient_acc=2", "num_epoch=3"],
 }
 LAST = 14  # two epochs of 7 steps; with two batches a step three of 3
+CLOSE = 1e-4  # float32 sums in another order, nine steps long
 COLUMNS = 4  # the queue's ring and the classes go through several blocks: their sums depend on where they begin
 
 
@@ -33,8 +35,8 @@ def data(tmp_path_factory):
     return root
 
 
-def run(size: int, data: Path, output: Path, *words: str) -> list[list[int]]:
-    """A run on so many ranks; returns its samples by step."""
+def run(size: int, data: Path, output: Path, *words: str) -> dict:
+    """A run on so many ranks; see `ranks.train`."""
     given = [str(data / "run.py"), f"rec={data}", f"output={output}", *WORDS, *words]
     return gloo.run(size, ranks.train, given, COLUMNS)[0]
 
@@ -47,34 +49,44 @@ def whole(data, tmp_path_factory):
     def get(size: int, pool: str) -> tuple[Path, list[list[int]]]:
         if (size, pool) not in made:
             output = tmp_path_factory.mktemp("whole") / "run"
-            made[size, pool] = output, run(size, data, output, f"pool={pool}", *POOLS[pool])
+            made[size, pool] = output, run(size, data, output, f"pool={pool}", *POOLS[pool])["order"]
         return made[size, pool]
 
     return get
 
 
-def cut(source: Path, target: Path, step: int) -> None:
-    """The folder as it is when the run is killed some time after `step`: later lines are in its logs already."""
+def cut(source: Path, target: Path, step: int) -> Path:
+    """The folder as it is when the run is killed some time after `step`: later lines are in its logs already.
+
+    Returns:
+        The checkpoint of that step.
+    """
     shutil.copytree(source, target)
     for path in every(target / "checkpoints"):
         if int(path.name[5:]) > step:
             shutil.rmtree(path)
     for name in ("results.json", "model.pt"):
         (target / name).unlink()
+    return every(target / "checkpoints")[-1]
 
 
-def tensors(path: Path) -> dict[str, torch.Tensor]:
-    """All tensors of a checkpoint, those of several ranks joined by class or by age."""
-    saved = Checkpoint(path)
-    joined = {name: saved.shared[name] for name in saved.shared.names()}
-    for name in saved.shards[0].names():
+def joined(shared: dict, shards: list[dict]) -> dict[str, torch.Tensor]:
+    """All tensors of a run, those of several ranks by class or by age."""
+    tensors = dict(shared)
+    for name in shards[0]:
         if name not in ("head.start", "queue.ring", "queue.next_sequence"):
-            joined[name] = torch.cat([shard[name] for shard in saved.shards])
-    if "queue.sequence_K" in joined:
-        age = joined["queue.sequence_K"].argsort()
-        joined |= {name: value[age] for name, value in joined.items() if name.startswith("queue.")}
-        joined["queue.next_sequence"] = saved.shards[0]["queue.next_sequence"]
-    return joined
+            tensors[name] = torch.cat([shard[name] for shard in shards])
+    if "queue.sequence_K" in tensors:
+        age = tensors["queue.sequence_K"].argsort()
+        tensors |= {name: value[age] for name, value in tensors.items() if name.startswith("queue.")}
+        tensors["queue.next_sequence"] = shards[0]["queue.next_sequence"]
+    return tensors
+
+
+def saved(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint, joined."""
+    checkpoint = Checkpoint(path)
+    return joined(checkpoint.shared.below(""), [shard.below("") for shard in checkpoint.shards])
 
 
 def log(folder: Path) -> list[dict]:
@@ -82,44 +94,69 @@ def log(folder: Path) -> list[dict]:
     return [{key: value for key, value in line.items() if key not in ("time", "samples_per_s")} for line in lines]
 
 
-def assert_same(one: Path, other: Path, exact: bool) -> None:
-    """Two finished runs: weights, momentum, queue, statistics, counters and logs."""
-    first, second = tensors(every(one / "checkpoints")[-1]), tensors(every(other / "checkpoints")[-1])
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Relative to the norm of the first; 0 only where all bits are equal."""
+    assert one.shape == other.shape and one.dtype == other.dtype
+    if torch.equal(one, other):
+        return 0.0
+    return float((one.double() - other.double()).norm() / one.double().norm())
+
+
+def assert_ended_alike(one: Path, other: Path, exact: bool) -> None:
+    """Two runs: weights, momentum, queue, statistics, counters and logs."""
+    first, second = saved(every(one / "checkpoints")[-1]), saved(every(other / "checkpoints")[-1])
     assert first.keys() == second.keys()
     for name, value in first.items():
-        torch.testing.assert_close(value, second[name], rtol=0 if exact else 2e-3, atol=0 if exact else 2e-4, msg=name)
+        assert difference(value, second[name]) <= (0 if exact else CLOSE), name
     lines, others = log(one), log(other)
     assert [line["step"] for line in lines] == [line["step"] for line in others]
     for line, theirs in zip(lines, others, strict=True):
         assert line.keys() == theirs.keys()
         for name, value in line.items():
-            assert theirs[name] == (value if exact or "val/" in name else pytest.approx(value, rel=2e-4, abs=2e-4)), (
-                name
-            )
-    parts = [Checkpoint(every(folder / "checkpoints")[-1]).state["parts"] for folder in (one, other)]
+            if name.startswith("val/") and not exact and not name.endswith("xnorm"):
+                continue  # a count of pairs beyond a threshold, which may lie between two scores
+            close = value if exact else pytest.approx(value, rel=CLOSE, abs=CLOSE)
+            assert theirs[name] == close, (line["step"], name)
     if exact:
+        parts = [Checkpoint(every(folder / "checkpoints")[-1]).state["parts"] for folder in (one, other)]
         assert parts[0] == parts[1]
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
 @pytest.mark.parametrize("pool", POOLS)
-def test_resumed_on_as_many_ranks_it_is_the_same_to_the_last_bit(data, whole, tmp_path, size, pool):
-    reference, order = whole(size, pool)
-    steps = range(1, len(order) // (2 if pool == "batch" else 1)) if size == 1 else (3,)
-    for step in steps:
+def test_resumed_after_any_step_it_is_the_same_to_the_last_bit(data, whole, tmp_path, pool):
+    reference, order = whole(1, pool)
+    batches = len(order) // (9 if pool == "batch" else 14)  # of a step
+    for step in range(1, len(order) // batches, 1 if pool == "proxy" else 4):
         cut(reference, tmp_path / str(step), step)
-        again = run(size, data, tmp_path / str(step), f"pool={pool}", *POOLS[pool])
-        assert again == order[-len(again) :] and again
-        assert_same(reference, tmp_path / str(step), exact=True)
+        again = run(1, data, tmp_path / str(step), f"pool={pool}", *POOLS[pool])["order"]
+        assert again == order[step * batches :] and again
+        assert_ended_alike(reference, tmp_path / str(step), exact=True)
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 4])
-@pytest.mark.parametrize("before", [1, 2, 3, 4])
-def test_resumed_on_another_number_of_ranks(data, whole, tmp_path, before, after):
-    if before == after:
-        return
+@pytest.mark.parametrize("size", [2, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 4))])
+@pytest.mark.parametrize("pool", POOLS)
+def test_on_as_many_ranks_too(data, whole, tmp_path, size, pool):
+    reference, _ = whole(size, pool)
+    cut(reference, tmp_path / "run", 4)
+    run(size, data, tmp_path / "run", f"pool={pool}", *POOLS[pool])
+    assert_ended_alike(reference, tmp_path / "run", exact=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(1, 2), (2, 1), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in permutations([1, 2, 3, 4], 2)
+                       if max(pair) > 2)],
+)  # fmt: skip
+def test_on_another_number_of_ranks_the_state_is_the_same_and_what_follows_equal_but_for_rounding(
+    data, whole, tmp_path, before, after
+):
     reference, order = whole(before, "proxy")
-    cut(reference, tmp_path / "run", 5)
+    before_it = saved(cut(reference, tmp_path / "run", 5))
     again = run(after, data, tmp_path / "run", "pool=proxy")
-    assert again == order[5:]
-    assert_same(reference, tmp_path / "run", exact=False)
+    assert again["order"] == order[5:]
+    loaded = joined(again["shared"][0], again["sharded"])
+    assert loaded.keys() == before_it.keys()
+    assert not [name for name, value in before_it.items() if difference(value, loaded[name])]
+    for shared in again["shared"][1:]:
+        assert not [name for name, value in again["shared"][0].items() if difference(value, shared[name])]
+    assert_ended_alike(reference, tmp_path / "run", exact=False)

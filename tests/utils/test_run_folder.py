@@ -18,6 +18,14 @@ def contents(path) -> dict[str, str]:
     return {str(p.relative_to(path)): p.read_text() for p in path.rglob("*") if p.is_file()}
 
 
+def opened(path) -> RunFolder:
+    """As a run does it."""
+    folder = RunFolder(path)
+    folder.restore()
+    folder.open()
+    return folder
+
+
 @pytest.fixture
 def earlier(tmp_path):
     fill(tmp_path, "old")
@@ -26,7 +34,7 @@ def earlier(tmp_path):
 
 
 def test_a_new_run_starts_with_its_config(tmp_path):
-    RunFolder(tmp_path / "a" / "run").begin({"lr": 0.1}, overwrite=False)
+    opened(tmp_path / "a" / "run").begin({"lr": 0.1}, overwrite=False)
     assert [path.name for path in (tmp_path / "a" / "run").iterdir()] == ["config.json"]
     assert json.loads((tmp_path / "a" / "run" / "config.json").read_text()) == {"lr": 0.1}
 
@@ -34,13 +42,13 @@ def test_a_new_run_starts_with_its_config(tmp_path):
 @pytest.mark.parametrize("name", CONTENTS)
 def test_any_earlier_result_stops_a_run_that_may_not_overwrite(tmp_path, name):
     (tmp_path / name).mkdir() if "." not in name else (tmp_path / name).write_text("old")
-    with pytest.raises(ValueError, match=f"holds {name} of a run; resume=True"):
-        RunFolder(tmp_path).begin({}, overwrite=False)
+    with pytest.raises(ValueError, match=f"holds {name} of a run; resume='auto' continues"):
+        opened(tmp_path).begin({}, overwrite=False)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_earlier_results_go_when_the_new_run_has_a_checkpoint(tmp_path, earlier):
-    folder = RunFolder(tmp_path)
+    folder = opened(tmp_path)
     folder.begin({}, overwrite=True)
     assert not (tmp_path / "model.pt").exists()
     (tmp_path / "model.pt").write_text("new")
@@ -48,8 +56,15 @@ def test_earlier_results_go_when_the_new_run_has_a_checkpoint(tmp_path, earlier)
     assert contents(tmp_path) == {"config.json": "{}\n", "model.pt": "new", "notes.txt": "the user's own"}
 
 
+def test_a_run_that_was_killed_right_after_its_first_checkpoint_has_replaced_the_earlier_one(tmp_path, earlier):
+    opened(tmp_path).begin({}, overwrite=True)
+    (tmp_path / "checkpoints" / "step_00000007").mkdir(parents=True)
+    opened(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.json", "notes.txt"]
+
+
 def test_earlier_results_come_back_when_the_new_run_fails(tmp_path, earlier):
-    folder = RunFolder(tmp_path)
+    folder = opened(tmp_path)
     folder.begin({}, overwrite=True)
     fill(tmp_path, "half")
     folder.restore()
@@ -72,13 +87,13 @@ def test_being_killed_while_files_move_loses_nothing(tmp_path, earlier, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
-            folder = RunFolder(tmp_path)
+            folder = opened(tmp_path)
             folder.begin({}, overwrite=True)
             (tmp_path / "metrics.jsonl").write_text("new")
             folder.restore()
             raise AssertionError("fewer renames than expected")
     with pytest.raises(ValueError, match="holds a run|holds config.json"):
-        RunFolder(tmp_path).begin({}, overwrite=False)
+        opened(tmp_path).begin({}, overwrite=False)
     assert contents(tmp_path) == earlier
 
 

@@ -114,7 +114,8 @@ class Saver:
 
     def _guarded(self, step: int, shared: Tensors, own: Tensors, state: str) -> None:
         try:
-            self._write(self.folder / f".{place(self.folder, step).name}.{self._token}", step, shared, own, state)
+            attempt = self._token + ("" if self._again else ".again")  # what the first has left must not count
+            self._write(self.folder / f".{place(self.folder, step).name}.{attempt}", step, shared, own, state)
         except Exception as error:  # whatever it is, the run must hear of it
             self.error = error if isinstance(error, OSError) else OSError(str(error))
         finally:
