@@ -19,6 +19,11 @@ from utils.stop import Stop, end_with_launcher, exit_code
 how, log = sys.argv[1], pathlib.Path(sys.argv[2], os.environ["RANK"])
 def tell(word):
     with log.open("a") as file: file.write(word + "\\n")
+if how == "entry":
+    from utils.cli import user_errors
+    with user_errors():
+        tell(str(os.getpid()))
+        time.sleep(60)
 end_with_launcher()
 tell(str(os.getpid()))
 if how == "imports":
@@ -138,9 +143,10 @@ def test_a_stop_before_any_worker_was_started(tmp_path):
     assert process.communicate(timeout=5) == (None, "") and process.returncode == 143
 
 
-def test_workers_do_not_outlive_a_launcher_that_is_killed(tmp_path):
-    process = start(tmp_path, "deaf")
-    wait_for(2, tmp_path)
+@pytest.mark.parametrize("how", ["ignorant", "entry"])
+def test_workers_do_not_outlive_a_launcher_that_is_killed(tmp_path, how):
+    process = start(tmp_path, how)
+    wait_for(1, tmp_path)
     process.kill()
     no_worker_is_left(tmp_path, 3)
     process.communicate()
