@@ -21,7 +21,15 @@ CONFIG is a file or a name in configs/; configs/base.py lists every key.
   NNODES=2 NODE_RANK=0 MASTER_ADDR=host MASTER_PORT=29500 ./run.sh CONFIG
                                            one of two machines, which see `output` on a shared disk; under Slurm
                                            (srun ./run.sh CONFIG, one task per node) these come from Slurm
+  NNODES=1:2 MASTER_ADDR=host ./run.sh CONFIG
+                                           one of at least one and at most two machines, which may come and go;
+                                           RENDEZVOUS_FILE=shared/file instead of MASTER_ADDR lets any of them go
+  MAX_RESTARTS=3 ./run.sh CONFIG           start processes that failed again, this many times (default: 3 where
+                                           machines may come and go, else 0)
+  STOP_EXIT_CODE=75 ./run.sh CONFIG        exit code of a run that was stopped before its end (default 0)
   OMP_NUM_THREADS=4 ./run.sh CONFIG        CPU threads of each process (else the cores are shared out)
+
+Ctrl-C and SIGTERM stop after the current step and save; the same command continues. docs/running.md tells more.
 
 The packages of requirements.txt go into .venv, unless the active environment already has them.
 HELP
@@ -76,22 +84,50 @@ processes() {
     echo $((gpus > 0 ? gpus : 1))
 }
 
-train() {
-    local nproc="${NPROC:-$(processes "$@")}" nodes="${NNODES:-${SLURM_NNODES:-1}}" where cores
-    [[ "$nproc" =~ ^[1-9][0-9]*$ ]] || fail "NPROC=$nproc: expected a number of processes"
-    [[ "$nodes" =~ ^[1-9][0-9]*$ ]] || fail "NNODES=$nodes: expected a number of machines"
-    if [ "$nodes" -gt 1 ]; then
-        local node="${NODE_RANK:-${SLURM_NODEID:-}}" host="${MASTER_ADDR:-}"
-        if [ -z "$host" ] && [ -n "${SLURM_JOB_NODELIST:-}" ]; then
-            host="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
-            host="${host%%$'\n'*}" # not through head: it may close the pipe before scontrol has said everything
-        fi
-        [[ -z "$node" || "$node" =~ ^[0-9]+$ && "$node" -lt "$nodes" ]] || fail "NODE_RANK=$node: expected 0 to $((nodes - 1))"
-        [ -n "$node" ] && [ -n "$host" ] || fail "NNODES=$nodes: NODE_RANK and MASTER_ADDR say which machine this is and who leads"
-        where=(--nnodes "$nodes" --node-rank "$node" --master-addr "$host" --master-port "${MASTER_PORT:-29500}")
-    else
-        where=(--standalone)
+first_host() {
+    local host="${MASTER_ADDR:-}"
+    if [ -z "$host" ] && [ -n "${SLURM_JOB_NODELIST:-}" ]; then
+        host="$(scontrol show hostnames "$SLURM_JOB_NODELIST")"
+        host="${host%%$'\n'*}" # not through head: it may close the pipe before scontrol has said everything
     fi
+    echo "$host"
+}
+
+# Sets `where`: torchrun's words for which machines take part and how they meet.
+machines() {
+    local nodes="$1" restarts="$2" host port="${MASTER_PORT:-29500}" node="${NODE_RANK:-${SLURM_NODEID:-}}"
+    where=(--nnodes "$nodes" --max-restarts "$restarts")
+    if [ "$nodes" = 1 ]; then
+        where+=(--standalone)
+        return
+    fi
+    host="$(first_host)"
+    if [[ "$nodes" = *:* || "$restarts" -gt 0 ]]; then
+        # a machine is missed after 10 s; the others wait 5 s for more of them before they start again
+        local settings="last_call_timeout=5,keep_alive_interval=2,keep_alive_max_attempt=5"
+        if [ -n "${RENDEZVOUS_FILE:-}" ]; then
+            host="$RENDEZVOUS_FILE" settings+=",store_type=file"
+        else
+            [ -n "$host" ] || fail "NNODES=$nodes: MASTER_ADDR says on which machine they meet, or RENDEZVOUS_FILE where"
+            host="$host:$port"
+        fi
+        where+=(--rdzv-backend c10d --rdzv-endpoint "$host" --rdzv-id "${SLURM_JOB_ID:-qgface}" --rdzv-conf "$settings")
+        return
+    fi
+    [[ -z "$node" || "$node" =~ ^[0-9]+$ && "$node" -lt "$nodes" ]] || fail "NODE_RANK=$node: expected 0 to $((nodes - 1))"
+    [ -n "$node" ] && [ -n "$host" ] || fail "NNODES=$nodes: NODE_RANK and MASTER_ADDR say which machine this is and who leads"
+    where+=(--node-rank "$node" --master-addr "$host" --master-port "$port")
+}
+
+train() {
+    local nproc="${NPROC:-$(processes "$@")}" nodes="${NNODES:-${SLURM_NNODES:-1}}" restarts="${MAX_RESTARTS:-}" where cores
+    [[ "$nproc" =~ ^[1-9][0-9]*$ ]] || fail "NPROC=$nproc: expected a number of processes"
+    [[ "$nodes" =~ ^[1-9][0-9]*(:[1-9][0-9]*)?$ && "${nodes%:*}" -le "${nodes#*:}" ]] ||
+        fail "NNODES=$nodes: expected a number of machines, or the fewest and the most of them, as 1:2"
+    [ -n "$restarts" ] || if [[ "$nodes" = *:* ]]; then restarts=3; else restarts=0; fi
+    [[ "$restarts" =~ ^[0-9]+$ ]] || fail "MAX_RESTARTS=$restarts: expected a number"
+    [[ "${STOP_EXIT_CODE:-0}" =~ ^[0-9]{1,3}$ ]] || fail "STOP_EXIT_CODE=$STOP_EXIT_CODE: expected an exit code"
+    machines "$nodes" "$restarts"
     cores="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)"
     export OMP_NUM_THREADS="${OMP_NUM_THREADS:-$((cores > nproc ? cores / nproc : 1))}"
     exec "$PYTHON" "$ROOT/utils/launch.py" "${where[@]}" --nproc-per-node "$nproc" "$ROOT/train.py" "$@"

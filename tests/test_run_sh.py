@@ -65,7 +65,12 @@ def test_help_names_every_use():
         "NODE_RANK",
         "MASTER_ADDR",
         "MASTER_PORT",
+        "NNODES=1:2",
+        "RENDEZVOUS_FILE",
+        "MAX_RESTARTS",
+        "STOP_EXIT_CODE",
         "Slurm",
+        "Ctrl-C",
     ):
         assert word in stdout
 
@@ -77,6 +82,10 @@ def test_help_names_every_use():
         (["demo", "lr"], {}, "expected key=value"),
         (["demo"], {"NPROC": "two"}, "NPROC=two: expected a number of processes"),
         (["demo"], {"NNODES": "2"}, "NODE_RANK and MASTER_ADDR"),
+        (["demo"], {"NNODES": "2:1"}, "NNODES=2:1: expected a number of machines, or the fewest and the most of them"),
+        (["demo"], {"NNODES": "1:2"}, "MASTER_ADDR says on which machine they meet"),
+        (["demo"], {"MAX_RESTARTS": "-1"}, "MAX_RESTARTS=-1: expected a number"),
+        (["demo"], {"STOP_EXIT_CODE": "no"}, "STOP_EXIT_CODE=no: expected an exit code"),
         (["demo"], {"NNODES": "2", "NODE_RANK": "2", "MASTER_ADDR": "127.0.0.1"}, "NODE_RANK=2: expected 0 to 1"),
         (
             ["eval", "nowhere.pt", "--data", "nowhere", "--target", "lfw"],

@@ -26,6 +26,7 @@ class Agent(LocalElasticAgent):
         super()._initialize_workers(worker_group)
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
+        self.job.launcher().stopped_file.unlink(missing_ok=True)
         pids = super()._start_workers(worker_group)
         self.job.workers = list(pids.values())
         return pids
@@ -63,8 +64,9 @@ def torchrun(arguments: list[str], job: "Job") -> None:
     fewest, most = run.parse_min_max_nnodes(parsed.nnodes)
     job.elastic = fewest < most
     job.launcher()._replace(elastic=job.elastic).announce()
-    if job.elastic:
-        # torch keeps one store for all rounds: a machine that joins a later round waits for an address in vain
+    if job.elastic or parsed.max_restarts:
+        # torch would keep one store for all restarts: workers find the addresses of earlier ones there, and a machine
+        # that joins later waits for an address in vain
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     Agent.job = job
     api.LocalElasticAgent = Agent  # launch_agent has no parameter for it

@@ -6,8 +6,8 @@ The arguments are torchrun's. SIGTERM, SIGHUP and the first Ctrl-C ask the worke
 launcher waits until they have ended by themselves, however long that takes. A script that does not ask goes on. A
 second Ctrl-C kills the workers, as does torchrun when one of them fails. Workers end when their launcher is gone.
 
-The exit code is that of the worker that failed first, 0 after a clean stop; 128 + the signal where the workers had
-nothing to save yet, 130 after a second Ctrl-C.
+The exit code is that of the worker that failed first; 0 after a clean stop, or STOP_EXIT_CODE for those who have to
+tell a stop from the end of a run; 128 + the signal where workers had nothing to save yet; 130 after a second Ctrl-C.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -86,10 +87,11 @@ def main(arguments: list[str]) -> int:
             trouble = leave
         for number in stop_signals():
             signal.signal(number, signal.SIG_IGN)  # the end is near
+        stopped = int(os.environ.get("STOP_EXIT_CODE", 0)) if job.launcher().stopped_file.exists() else 0
     sys.stdout.flush()
     if isinstance(trouble, Leave):
         os._exit(trouble.code)  # the other thread cannot be stopped
-    return 0 if trouble is None else explain(trouble, job)
+    return (explain(trouble, job) if trouble else 0) or stopped
 
 
 def in_a_thread(arguments: list[str], job: Job) -> BaseException | None:
@@ -98,11 +100,7 @@ def in_a_thread(arguments: list[str], job: Job) -> BaseException | None:
 
     def body() -> None:
         try:
-            from utils.agent import torchrun  # torch takes seconds, in which a signal may come
-
-            logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-            logging.getLogger("torch.distributed.run").setLevel(logging.ERROR)
-            torchrun(arguments, job)
+            _torchrun()(arguments, job)
         except BaseException as error:
             raised.append(error)
 
@@ -111,6 +109,18 @@ def in_a_thread(arguments: list[str], job: Job) -> BaseException | None:
     while thread.is_alive():
         thread.join(1)
     return raised[0] if raised else None
+
+
+def _torchrun() -> Callable[[list[str], Job], None]:
+    """Import it: that takes seconds, in which a signal may come. One line of ours says what went wrong, not torch."""
+    logging.disable(logging.ERROR)
+    level = os.environ.pop("TORCH_CPP_LOG_LEVEL", None)
+    os.environ["TORCH_CPP_LOG_LEVEL"] = "FATAL"  # read at the import; workers have the user's
+    from utils.agent import torchrun
+
+    del os.environ["TORCH_CPP_LOG_LEVEL"]
+    os.environ |= {} if level is None else {"TORCH_CPP_LOG_LEVEL": level}
+    return torchrun
 
 
 def explain(trouble: BaseException, job: Job) -> int:

@@ -31,6 +31,11 @@ class Launcher(NamedTuple):
         """Put this into the environment that workers inherit."""
         os.environ[VARIABLE] = json.dumps(self)
 
+    @property
+    def stopped_file(self) -> Path:
+        """Where workers note that they stopped before the end of the run."""
+        return Path(self.stop_file).with_name("stopped")
+
 
 def launcher() -> Launcher | None:
     """The launcher of this process, None where it was started otherwise."""
@@ -137,13 +142,17 @@ def exit_code(stop: Stop, agreed: str | None = None) -> int:
     """What a worker exits with after it has saved.
 
     0, except in an elastic run that another machine leaves: the workers of those that stay exit with `RESTART`, and
-    their launchers start them again with fewer processes.
+    their launchers start them again with fewer processes. The launcher is told that the run was stopped before its
+    end (STOP_EXIT_CODE).
 
     Args:
         stop: this process's.
         agreed: the reason for which all processes stop, perhaps another's; a max_time ends the run on every machine.
     """
     above = launcher()
-    if above is None or not above.elastic or stop.asked() or (agreed or "").startswith("max_time"):
+    if above is None:
         return 0
-    return RESTART
+    if above.elastic and not stop.asked() and not (agreed or "").startswith("max_time"):
+        return RESTART
+    above.stopped_file.touch()
+    return 0

@@ -15,10 +15,15 @@ from utils.stop import STOPPING
 # Each worker appends to its own file what it does.
 WORKER = """
 import os, pathlib, sys, time
-from utils.stop import Stop, end_with_launcher
+from utils.stop import Stop, end_with_launcher, exit_code
 how, log = sys.argv[1], pathlib.Path(sys.argv[2], os.environ["RANK"])
 def tell(word):
     with log.open("a") as file: file.write(word + "\\n")
+if how == "entry":
+    from utils.cli import user_errors
+    with user_errors():
+        tell(str(os.getpid()))
+        time.sleep(60)
 end_with_launcher()
 tell(str(os.getpid()))
 if how == "imports":
@@ -34,14 +39,16 @@ with Stop() as stop:
     if how == "fails":
         sys.exit(2)
     tell("saved")
+    sys.exit(exit_code(stop))
 """
 
 
-def start(folder: Path, how: str, *options: str) -> subprocess.Popen:
+def start(folder: Path, how: str, *options: str, **variables: str) -> subprocess.Popen:
     (folder / "worker.py").write_text(WORKER)
     options = options or ("--standalone", "--nproc-per-node", "2")
     words = [sys.executable, str(ROOT / "utils" / "launch.py"), *options, str(folder / "worker.py"), how, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
+    environment |= variables
     return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -90,6 +97,13 @@ def test_a_signal_while_workers_still_import_is_not_lost(tmp_path):
     assert [told(tmp_path, rank)[1:] for rank in range(2)] == [["ready", "SIGTERM", "saved"]] * 2
 
 
+def test_a_run_that_was_stopped_can_be_told_from_one_that_has_ended(tmp_path):
+    process = start(tmp_path, "asks", STOP_EXIT_CODE="75")
+    wait_for(2, tmp_path)
+    process.terminate()
+    assert process.communicate(timeout=20) == (None, "") and process.returncode == 75
+
+
 def test_a_worker_that_cannot_save_is_an_error(tmp_path):
     process = start(tmp_path, "fails")
     wait_for(2, tmp_path)
@@ -129,9 +143,10 @@ def test_a_stop_before_any_worker_was_started(tmp_path):
     assert process.communicate(timeout=5) == (None, "") and process.returncode == 143
 
 
-def test_workers_do_not_outlive_a_launcher_that_is_killed(tmp_path):
-    process = start(tmp_path, "deaf")
-    wait_for(2, tmp_path)
+@pytest.mark.parametrize("how", ["ignorant", "entry"])
+def test_workers_do_not_outlive_a_launcher_that_is_killed(tmp_path, how):
+    process = start(tmp_path, how)
+    wait_for(1, tmp_path)
     process.kill()
     no_worker_is_left(tmp_path, 3)
     process.communicate()
