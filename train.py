@@ -189,7 +189,7 @@ def main(words: list[str]) -> int:
         print(farewell(folder.path, results, cfg) if not why else stopped_at(step, last_step, why, words))
     parallel.barrier()
     parallel.shutdown()
-    return exit_code(stop, why)
+    return exit_code(stop, why) if why else 0
 
 
 def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, Target], dict[str, object]]:

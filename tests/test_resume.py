@@ -35,10 +35,10 @@ def data(tmp_path_factory):
     return root
 
 
-def run(size: int, data: Path, output: Path, *words: str) -> dict:
+def run(size: int, data: Path, output: Path, *words: str, columns: int | None = COLUMNS) -> dict:
     """A run on so many ranks; see `ranks.train`."""
     given = [str(data / "run.py"), f"rec={data}", f"output={output}", *WORDS, *words]
-    return gloo.run(size, ranks.train, given, COLUMNS)[0]
+    return gloo.run(size, ranks.train, given, columns)[0]
 
 
 @pytest.fixture(scope="module")
