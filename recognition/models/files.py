@@ -42,13 +42,12 @@ def save_model(
 
 
 def write_state(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write CPU tensors, whole or not at all: as .safetensors with `metadata` by the path's suffix, else as PyTorch
-    does.
+    """Write CPU tensors that share no memory, whole or not at all: as .safetensors with `metadata` by the path's
+    suffix, else as PyTorch does.
     """
     with replacing(path) as beside:
         if is_safetensors(path):
-            apart = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in state.items()}
-            write_tensors(beside, apart, metadata)
+            write_tensors(beside, {name: tensor.contiguous() for name, tensor in state.items()}, metadata)
         else:
             with open(beside, "wb") as file:  # given a path, PyTorch writes the temporary name into the file
                 torch.save(state, file)
