@@ -73,10 +73,13 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Map
     Raises:
         OSError: the file cannot be written.
     """
+    path.touch()
+    mode = path.stat().st_mode  # safetensors makes files that only their owner can read
     try:
         save_file(dict(tensors), path, None if metadata is None else dict(metadata))
     except SafetensorError as error:
         raise _os_error(path, str(error)) from None
+    path.chmod(mode)
     sync(path)
 
 
