@@ -51,7 +51,8 @@ def saved_by_ranks(folder: Path, troubles: dict[tuple[int, int], str]) -> dict:
 
     Args:
         troubles: (rank, how manieth attempt at step 2, from 1) -> "full": the disk is; "gone": the folder disappears
-            when all other ranks have written; "late": it writes when the checkpoint is there, or half a second later.
+            when all other ranks have written; "lost": so it did, but another rank has made it again and written;
+            "late": it writes when the checkpoint is there, or half a second later.
     """
     rank, attempts, seen = parallel.rank(), [], {"early": False, "done": []}
     made = Saver(folder, 5, done=lambda shared: seen["done"].append(int(shared["count"])))
@@ -65,9 +66,12 @@ def saved_by_ranks(folder: Path, troubles: dict[tuple[int, int], str]) -> dict:
             trouble = troubles.get((rank, len(attempts)))
             if trouble == "full":
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            if trouble == "gone":
+            if trouble in ("gone", "lost"):
                 wait(lambda: len(list(path.parent.glob("rank_*.json"))) == parallel.world_size() - 1, 20)
+            if trouble == "gone":
                 shutil.rmtree(path.parent)
+            if trouble == "lost":
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             if trouble == "late":
                 seen["early"] = wait((folder / "step_00000002").exists, 0.5)
         write_tensors(path, tensors)

@@ -15,10 +15,6 @@ from tests import checkpoints, gloo
 from utils.checkpoint import Checkpoint, Saver, check, every, leftovers, newest_whole, saver, tensors
 
 
-def contents(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.iterdir()}
-
-
 def test_what_is_saved_comes_back(tmp_path):
     made = Saver(tmp_path / "a" / "checkpoints", keep=2)
     transposed = torch.arange(6.0).view(2, 3).t()
@@ -75,10 +71,10 @@ def test_a_checkpoint_of_the_same_step(tmp_path, whole):
     (path,) = checkpoints.write(tmp_path, 5)
     if not whole:
         (path / "shared.safetensors").write_bytes(b"")
-    before = contents(path)
+    before = path.stat().st_ino
     checkpoints.write(tmp_path, 5)
     assert checkpoints.steps(tmp_path) == [5] and leftovers(tmp_path) == []
-    assert (contents(path) == before) == whole
+    assert (path.stat().st_ino == before) == whole
 
 
 class Operations:
@@ -251,9 +247,8 @@ def test_an_error_of_one_rank_is_raised_on_all(tmp_path, rank):
     assert checkpoints.steps(tmp_path) == [1] and leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_when_the_folder_disappears_all_ranks_write_again(tmp_path, rank):
-    troubles = {(rank, 1): "gone"} if rank == 0 else {(0, 1): "gone", (1, 2): "late"}
+@pytest.mark.parametrize("troubles", [{(0, 1): "gone"}, {(0, 1): "lost", (1, 2): "late"}], ids=["gone", "lost"])
+def test_when_the_folder_disappears_all_ranks_write_again(tmp_path, troubles):
     answers = gloo.run(2, checkpoints.saved_by_ranks, tmp_path, troubles)
     assert [answer["attempts"] for answer in answers] == [2, 2] and not any("error" in answer for answer in answers)
     assert not answers[1]["early"]  # the first attempt's note did not stand for the second one's file
