@@ -99,6 +99,7 @@ def main(words: list[str]) -> int:
     # ----- run folder, resume
     run = Run(cfg, world, folder, state, facts, last_step, {"scaler": scaler, "means": means, "guard": guard}, damaged)
     start_step = run.start(earlier)
+    del earlier  # its files may go
     network = parallel.data_parallel(backbone, world.device)
     log = RunLog(folder.path, last_step, start_step, enabled=world.rank == 0)
     log.say(describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, start_step))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import train as train_py
 from tests import faces, gloo, ranks
 from utils.checkpoint import Checkpoint, every
 
@@ -123,3 +124,17 @@ def test_resumed_on_another_number_of_ranks(data, whole, tmp_path, before, after
     again = run(after, data, tmp_path / "run", "pool=proxy")
     assert again == order[5:]
     assert_same(reference, tmp_path / "run", exact=False)
+
+
+def test_a_run_lets_go_of_the_checkpoint_that_it_went_on_from(data, whole, tmp_path, monkeypatch):
+    """Pruned later, it would keep its room on the disk until the run ends."""
+    cut(whole(1, "batch")[0], tmp_path / "run", 3)
+    maps, save = [], train_py.Run.save
+
+    def saving(*arguments):
+        maps.append(Path("/proc/self/maps").read_text())
+        save(*arguments)
+
+    monkeypatch.setattr(train_py.Run, "save", saving)
+    run(1, data, tmp_path / "run", "pool=batch", *POOLS["batch"])
+    assert maps and not [text for text in maps if str(tmp_path) in text]
