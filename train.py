@@ -99,6 +99,7 @@ def main(words: list[str]) -> int:
     # ----- run folder, resume
     run = Run(cfg, world, folder, state, facts, last_step, {"scaler": scaler, "means": means, "guard": guard}, damaged)
     start_step = run.start(earlier)
+    del earlier  # its files may go
     network = parallel.data_parallel(backbone, world.device)
     log = RunLog(folder.path, last_step, start_step, enabled=world.rank == 0)
     log.say(describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, start_step))
@@ -169,7 +170,7 @@ def main(words: list[str]) -> int:
         why = run.agree(stop)
         evaluation = step < last_step and evaluation_is_due(step)
         if why or evaluation or end_of_epoch or step == last_step or (cfg.save_every and step % cfg.save_every == 0):
-            run.save(step, step * pairs * cfg.gradient_acc, log)
+            run.save(step, pairs * cfg.gradient_acc, log)
         if evaluation and not why:
             run.evaluate(targets, step, log, stop)
             why = run.agree(stop)
@@ -258,7 +259,7 @@ class Run:
         return saved.step if saved else 0
 
     def save(self, step: int, images: int, log: RunLog) -> None:
-        """Take a checkpoint; it is written while training goes on, and model.pt for the world outside after it."""
+        """Take a checkpoint after `step` steps of `images` each: it and model.pt are written while training goes on."""
         log.pause()
         log.flush()
         self.number += 1

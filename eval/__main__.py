@@ -120,7 +120,12 @@ def _say_what_is_missing(opened: Opened, data: Path) -> None:
 def _options(words: list[str]) -> argparse.Namespace:
     parser = Parser("python -m eval", __doc__)
     add = parser.add_argument
-    add("model", type=Path, nargs="?", help="model.pt of a run, arcface_torch's, AdaFace's .ckpt, CVLface's, .onnx")
+    add(
+        "model",
+        type=Path,
+        nargs="?",
+        help="model.pt of a run, arcface_torch's, AdaFace's .ckpt, CVLface's, .safetensors, .onnx",
+    )
     add("--data", type=Path, required=True, help="folder of the targets")
     add("--target", nargs="+", help="lfw (DATA/lfw.bin) scface tinyface ijbb ijbc cross_resolution ...; default: all")
     add("--features", type=Path, metavar="FILE.npy", help="(n, D) or (n, 2 D), made elsewhere")

@@ -127,5 +127,5 @@ class TrainingState:
 
 
 def _like(parameter: nn.Parameter, value: torch.Tensor) -> torch.Tensor:
-    """An optimizer's slot as the optimizer would have made it; AdamW's step counter stays on the CPU."""
-    return value if value.ndim == 0 else torch.empty_like(parameter, requires_grad=False).copy_(value)
+    """A copy of an optimizer's slot as the optimizer would have made it; AdamW's step counter stays on the CPU."""
+    return value.clone() if value.ndim == 0 else torch.empty_like(parameter, requires_grad=False).copy_(value)

@@ -1,15 +1,18 @@
-"""State dicts on disk: ours with what they are, and those of arcface_torch, AdaFace and CVLface."""
+"""State dicts on disk: ours with what they are, those of arcface_torch, AdaFace and CVLface, and safetensors."""
 
+import json
 import pickle
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from recognition.models import inert
 from recognition.models.facts import MEAN, STD, Facts, checked
+from utils.checkpoint import TensorFile, write_tensors
 from utils.files import replacing
 
 KEY = "qgface"  # of the facts in a state dict's `_metadata`
@@ -25,18 +28,34 @@ def save_model(
     norm_mean: float | None = None,
     norm_std: float | None = None,
 ) -> None:
-    """Write the state dict of a backbone that our training made, so that it says itself what it is.
+    """Write the state dict of a backbone that our training made, so that it says itself what it is: as .safetensors by
+    the path's suffix, else as PyTorch does. The same state gives the same bytes.
 
     PyTorch keeps a state dict's `_metadata` when it saves and loads it (also with weights_only=True), and
     `load_state_dict` passes over keys there that it does not know: arcface_torch loads the file as its own.
     """
-    metadata = OrderedDict(state._metadata)
-    ours = Facts(network, embedding_size, "rgb", MEAN, STD, norm_mean, norm_std)._asdict()
-    metadata[""] = {**metadata.get("", {}), KEY: ours}
+    facts = Facts(network, embedding_size, "rgb", MEAN, STD, norm_mean, norm_std)._asdict()
     tensors = OrderedDict((name, tensor.cpu()) for name, tensor in state.items())
-    tensors._metadata = metadata
+    tensors._metadata = OrderedDict(state._metadata)
+    tensors._metadata[""] = {**tensors._metadata.get("", {}), KEY: facts}
+    write_state(path, tensors, {KEY: json.dumps(facts)})
+
+
+def write_state(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write CPU tensors that share no memory, whole or not at all: as .safetensors with `metadata` by the path's
+    suffix, else as PyTorch does.
+    """
     with replacing(path) as beside:
-        torch.save(tensors, beside)
+        if is_safetensors(path):
+            write_tensors(beside, {name: tensor.contiguous() for name, tensor in state.items()}, metadata)
+        else:
+            with open(beside, "wb") as file:  # given a path, PyTorch writes the temporary name into the file
+                torch.save(state, file)
+
+
+def is_safetensors(path: Path) -> bool:
+    """By its name: the format has no mark of its own."""
+    return Path(path).suffix.lower() == ".safetensors"
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Facts]:
@@ -50,7 +69,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], Facts]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"model {path} does not exist")
-    state = _load(path)
+    state = _load_safetensors(path) if is_safetensors(path) else _load(path)
     for key in WITHIN:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -71,6 +90,16 @@ def _metadata(state: dict) -> dict:
     root = metadata.get("") if isinstance(metadata, dict) else None
     ours = root.get(KEY) if isinstance(root, dict) else None
     return ours if isinstance(ours, dict) else {}
+
+
+def _load_safetensors(path: Path) -> OrderedDict[str, torch.Tensor]:
+    try:
+        file = TensorFile(path)
+        state = OrderedDict((name, file[name]) for name in file.names())
+        state._metadata = {"": {KEY: json.loads(file.metadata.get(KEY, "{}"))}}
+    except ValueError:
+        raise ValueError(f"model {path} is no safetensors file, or a damaged one") from None
+    return state
 
 
 def _load(path: Path) -> object:

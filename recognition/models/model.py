@@ -3,6 +3,7 @@
 | file | network | channels | mean, std |
 |---|---|---|---|
 | model.pt of our training | written in it, or config.json beside it | likewise | likewise |
+| .safetensors of `tools.checkpoint` | written in it | likewise | likewise |
 | arcface_torch: model.pt, backbone.pth | recognised | asked for (InsightFace's models: rgb) | 127.5 |
 | AdaFace: .ckpt | recognised | asked for (bgr) | 127.5 |
 | CVLface: model.pt and model.yaml | recognised | color_space in model.yaml | 127.5 |
@@ -127,28 +128,33 @@ def _open_onnx(path: Path, facts: Facts) -> tuple[nn.Module, Facts, int]:
 def _open_state_dict(path: Path, facts: Facts) -> tuple[nn.Module, Facts, int]:
     tensors, stored = read_tensors(path)
     facts = facts.over(stored).over(beside(path)).over(Facts(mean=MEAN, std=STD))
-    width = _width(tensors)
-    network = facts.network or _recognised(path, tensors, width)
-    with torch.device("meta"):  # neither drawn nor allocated: the file's tensors take the places
-        backbone = get_backbone(network, width)
+    network = facts.network or _recognised(path, tensors)
+    width = _width(network, tensors)
+    backbone = _empty(network, width)
     load_module(backbone, tensors, f"model {path}", assign=True)
     return backbone.float(), facts._replace(network=network), width
 
 
-def _width(tensors: dict[str, torch.Tensor]) -> int:
+def _empty(network: str, width: int) -> nn.Module:
+    """Neither drawn nor allocated: a file's tensors take the places."""
+    with torch.device("meta"):
+        return get_backbone(network, width)
+
+
+def _width(network: str, tensors: dict[str, torch.Tensor]) -> int:
     """D: every network here ends with a vector that has an entry for each dimension, a bias or a running variance."""
-    vectors = [len(tensor) for tensor in tensors.values() if tensor.ndim == 1]
-    return vectors[-1] if vectors else 0
+    last = [name for name, tensor in _empty(network, 1).state_dict().items() if tensor.ndim == 1][-1]
+    return max(tensors[last].numel(), 1) if last in tensors else 1
 
 
-def _recognised(path: Path, tensors: dict[str, torch.Tensor], width: int) -> str:
+def _recognised(path: Path, tensors: dict[str, torch.Tensor]) -> str:
     """The network that has exactly these names and shapes."""
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    for network in names(aliases=False) if width else ():
-        with torch.device("meta"):
-            state = get_backbone(network, width).state_dict()
-        if {name: tensor.shape for name, tensor in state.items()} == shapes:
-            return network
+    for network in names(aliases=False):
+        if _empty(network, 1).state_dict().keys() == shapes.keys():
+            state = _empty(network, _width(network, tensors)).state_dict()
+            if {name: tensor.shape for name, tensor in state.items()} == shapes:
+                return network
     raise ValueError(
         f"model {path} is of no network that is known here: its {len(shapes)} names and shapes are not those of "
         f"{', '.join(names(aliases=False))}; --network NAME says where it differs from one"

@@ -18,15 +18,20 @@ from utils.checkpoint.files import (
     CheckpointError,
     check,
     every,
+    expendable,
+    leftovers,
     newest_whole,
     prune,
     read_state,
+    remove,
+    remove_leftovers,
 )
 from utils.checkpoint.modules import load_module
 from utils.checkpoint.saver import Saver
-from utils.checkpoint.tensors import TensorFile
+from utils.checkpoint.tensors import TensorFile, write_tensors
 
 __all__ = [
-    "FORMAT", "MANIFEST", "Checkpoint", "CheckpointError", "Saver", "TensorFile", "check", "every", "load_module",
-    "newest_whole", "prune", "read_state",
+    "FORMAT", "MANIFEST", "Checkpoint", "CheckpointError", "Saver", "TensorFile", "check", "every", "expendable",
+    "leftovers", "load_module", "newest_whole", "prune", "read_state", "remove", "remove_leftovers",
+    "write_tensors",
 ]  # fmt: skip

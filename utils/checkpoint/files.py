@@ -1,5 +1,6 @@
 """The folder of a checkpoint: which there are, whether they are whole, what goes."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -69,12 +70,13 @@ def newest_whole(paths: list[Path], check: Callable[[Path], list[str]]) -> tuple
     return None, lines
 
 
-def check(path: Path, part: int = 0, parts: int = 1) -> list[str]:
+def check(path: Path, part: int = 0, parts: int = 1, digests: bool = True) -> list[str]:
     """What is wrong with a checkpoint, a line for each file; empty: it is whole.
 
     Args:
         path: its folder.
         part, parts: look at this share of the files only, for ranks that share the work.
+        digests: read the files; else their sizes are compared and no more.
 
     Raises:
         CheckpointError: another format.
@@ -85,7 +87,7 @@ def check(path: Path, part: int = 0, parts: int = 1) -> list[str]:
         return [str(error)]
     names = sorted(files)
     missing = _expected(path, files) if part == 0 else []
-    return missing + [line for name in names[part::parts] if (line := _wrong(path / name, files[name]))]
+    return missing + [line for name in names[part::parts] if (line := _wrong(path / name, files[name], digests))]
 
 
 def _expected(path: Path, files: dict) -> list[str]:
@@ -95,23 +97,25 @@ def _expected(path: Path, files: dict) -> list[str]:
         ranks = read_state(path)["ranks"]
     except CheckpointError:
         return []  # its size or digest says so
-    lacking = [shard(rank) for rank in range(ranks) if shard(rank) not in files]
-    return [f"{MANIFEST} does not name {lacking[0]}, although {ranks} ranks saved"] if lacking else []
+    lacking = next((shard(rank) for rank in range(ranks) if shard(rank) not in files), None)
+    return [f"{MANIFEST} does not name {lacking}, although {ranks} ranks saved"] if lacking else []
 
 
-def _wrong(file: Path, entry: dict) -> str | None:
-    if not file.is_file():
-        return f"{file.name} is missing"
-    size = file.stat().st_size
-    if size != entry["size"]:
-        return f"{file.name} has {size} bytes, not {entry['size']}"
-    if file_digest(file) != entry["sha256"]:
-        return f"{file.name} has another SHA-256 than when it was written"
-    if file.suffix == ".safetensors":
-        try:
+def _wrong(file: Path, entry: dict, digests: bool) -> str | None:
+    try:
+        if not file.is_file():
+            return f"{file.name} is missing"
+        size = file.stat().st_size
+        if size != entry["size"]:
+            return f"{file.name} has {size} bytes, not {entry['size']}"
+        if digests and file_digest(file) != entry["sha256"]:
+            return f"{file.name} has another SHA-256 than when it was written"
+        if digests and file.suffix == ".safetensors":
             TensorFile(file)
-        except CheckpointError:
-            return f"{file.name} is no safetensors file"
+    except OSError as error:
+        return f"{file.name} cannot be read ({error.strerror or error})"
+    except CheckpointError:
+        return f"{file.name} is no safetensors file"
     return None
 
 
@@ -123,14 +127,14 @@ def read_manifest(path: Path) -> dict[str, dict]:
     """File name -> {"size": bytes, "sha256": hex}.
 
     Raises:
-        DamagedError: missing or unreadable.
-        CheckpointError: another format, or files that a checkpoint does not have.
+        DamagedError: missing or unreadable, or it names files that a checkpoint does not have.
+        CheckpointError: another format.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
         version, files = manifest["format"], manifest["files"]
         entries = {name: {"size": int(f["size"]), "sha256": str(f["sha256"])} for name, f in files.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         reason = "is missing" if isinstance(error, FileNotFoundError) else "cannot be read"
         raise DamagedError(f"{MANIFEST} {reason}") from None
     if version != FORMAT:
@@ -138,7 +142,7 @@ def read_manifest(path: Path) -> dict[str, dict]:
         raise CheckpointError(f"checkpoint {path} has format {version}, this version reads {FORMAT}{newer}")
     for name in entries:
         if not _PART.fullmatch(name):
-            raise CheckpointError(f"checkpoint {path}: {MANIFEST} names {name!r}, which is no part of a checkpoint")
+            raise DamagedError(f"{MANIFEST} names {name!r}, which is no part of a checkpoint")
     return entries
 
 
@@ -150,22 +154,25 @@ def read_state(path: Path) -> dict:
     """
     try:
         state = json.loads((path / STATE).read_text())
-        if not isinstance(state["ranks"], int) or not isinstance(state["step"], int):
+        if not isinstance(state["ranks"], int) or not isinstance(state["step"], int) or state["ranks"] < 1:
             raise ValueError("ranks and step are expected to be numbers")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"checkpoint {path}: {STATE} cannot be read ({error})") from None
     return state
 
 
-def prune(folder: Path, keep: int, keep_every: int | None = None) -> list[Path]:
-    """Remove all but the newest `keep` checkpoints and each `keep_every`-th of the run; returns what went."""
-    gone = [path for path in every(folder)[:-keep] if not (keep_every and _number(path) % keep_every == 0)]
-    for path in gone:
+def expendable(folder: Path, keep: int, keep_every: int | None = None) -> list[Path]:
+    """All but the newest `keep` checkpoints and each `keep_every`-th of the run, oldest first."""
+    return [path for path in every(folder)[:-keep] if not (keep_every and number(path) % keep_every == 0)]
+
+
+def prune(folder: Path, keep: int, keep_every: int | None = None) -> None:
+    """Remove the expendable checkpoints."""
+    for path in expendable(folder, keep, keep_every):
         remove(path)
-    return gone
 
 
-def _number(path: Path) -> int:
+def number(path: Path) -> int:
     """Which checkpoint of its run it is, from 1; 1 too where that cannot be read."""
     try:
         return int(read_state(path)["number"])
@@ -174,14 +181,23 @@ def _number(path: Path) -> int:
 
 
 def remove(path: Path) -> None:
-    """Remove a checkpoint; one that is half removed must not look like a damaged one."""
+    """Remove a checkpoint; one that is half removed must not look like a damaged one.
+
+    What cannot go yet (NFS keeps files that are open) is a leftover.
+    """
     hidden = path.with_name(f".{path.name}.removed")
     shutil.rmtree(hidden, ignore_errors=True)
-    path.rename(hidden)
-    shutil.rmtree(hidden)
+    with contextlib.suppress(FileNotFoundError):  # somebody else has removed it
+        path.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What a process is about to write or to remove, or was when it was killed."""
+    return sorted(Path(folder).glob(".step_*"))
 
 
 def remove_leftovers(folder: Path) -> None:
-    """What a killed process had begun to write or to remove."""
-    for path in Path(folder).glob(".step_*"):
+    """What a killed process had begun to write or to remove; no process may be at it now."""
+    for path in leftovers(folder):
         shutil.rmtree(path, ignore_errors=True)

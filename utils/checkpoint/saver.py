@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from utils import parallel
-from utils.checkpoint.files import FORMAT, MANIFEST, SHARED, STATE, place, prune, remove_leftovers, shard
+from utils.checkpoint.files import FORMAT, MANIFEST, SHARED, STATE, check, place, prune, remove, remove_leftovers, shard
 from utils.checkpoint.tensors import sync, write_tensors
 from utils.files import file_digest
 
@@ -85,12 +85,13 @@ class Saver:
             return True
         self._abandoned.set()
         self._thread.join()
-        if self._again and all(isinstance(error, FileNotFoundError) for error in errors):
-            self._start(self._job, again=False)
-            return False
-        parallel.barrier()
+        parallel.barrier()  # no rank writes any more
         if self.rank == 0:
             remove_leftovers(self.folder)
+        if self._again and all(isinstance(error, FileNotFoundError) for error in errors):
+            parallel.barrier()  # nothing of the first attempt is there
+            self._start(self._job, again=False)
+            return False
         step = place(self.folder, self._job[0])
         raise OSError(f"checkpoint {step} cannot be written: {errors[0].strerror or errors[0]}; earlier ones are whole")
 
@@ -152,14 +153,13 @@ class Saver:
         return entry
 
     def _put(self, beside: Path, final: Path) -> None:
-        if final.exists():  # of the same step, damaged or made anew
-            replaced = final.with_name(f".{final.name}.replaced")
-            shutil.rmtree(replaced, ignore_errors=True)
-            final.rename(replaced)
-        beside.rename(final)
+        if final.exists() and not check(final):  # a first attempt had come so far
+            shutil.rmtree(beside)
+        else:
+            remove(final)
+            beside.rename(final)
         sync(self.folder)
         prune(self.folder, self.keep, self.keep_every)
-        shutil.rmtree(final.with_name(f".{final.name}.replaced"), ignore_errors=True)
 
 
 def _note(rank: int) -> str:

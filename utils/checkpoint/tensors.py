@@ -1,6 +1,7 @@
 """One safetensors file: written so that it is on the disk, read piece by piece."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class TensorFile:
 
     def __contains__(self, name: str) -> bool:
         return name in self._names
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says beside its tensors."""
+        return self._file.metadata() or {}
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -61,17 +67,26 @@ class TensorFile:
         return self._file.get_slice(name)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write contiguous CPU tensors, and wait until the disk has them.
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write contiguous CPU tensors that share no memory, and wait until the disk has them.
 
     Raises:
         OSError: the file cannot be written.
     """
+    path.touch()
+    mode = path.stat().st_mode  # safetensors makes files that only their owner can read
     try:
-        save_file(dict(tensors), path)
+        save_file(dict(tensors), path, None if metadata is None else dict(metadata))
     except SafetensorError as error:
-        raise OSError(f"{path.name}: {error}") from None
+        raise _os_error(path, str(error)) from None
+    path.chmod(mode)
     sync(path)
+
+
+def _os_error(path: Path, message: str) -> OSError:
+    """safetensors tells what the system said in words only; callers must know a missing folder from a full disk."""
+    said = re.search(r"\(os error (\d+)\)", message)
+    return OSError(int(said[1]), os.strerror(int(said[1])), str(path)) if said else OSError(f"{path.name}: {message}")
 
 
 def sync(path: Path) -> None:

@@ -11,6 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from recognition.models import read_tensors
 
@@ -204,6 +205,19 @@ def test_damaged_files(tmp_path, lightning):
         rewritten(short, change)
         with pytest.raises(ValueError, match="short.ckpt is not a PyTorch state dict"):
             read_tensors(short)
+
+
+def test_safetensors(tmp_path):
+    for name, tensors in (("plain", TENSORS), ("cvlface", prefixed("model.net."))):
+        save_file({key: value.contiguous() for key, value in tensors.items()}, tmp_path / f"{name}.safetensors")
+        assert_read(tmp_path / f"{name}.safetensors")
+    data = (tmp_path / "plain.safetensors").read_bytes()
+    torch.save(TENSORS, tmp_path / "pickle.safetensors")
+    for name, damaged in (("cut", data[:-1]), ("empty", b""), ("pickle", None)):
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(path.read_bytes() if damaged is None else damaged)
+        with pytest.raises(ValueError, match=f"model .*{name}.safetensors is no safetensors file, or a damaged one"):
+            read_tensors(path)
 
 
 def test_what_is_no_state_dict(tmp_path):

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from recognition.backbones import get_backbone
 from recognition.models import open_model, run_config, save_model
@@ -38,6 +40,32 @@ def test_what_our_training_saves_says_itself_what_it_is(tiny, tmp_path):
     assert model.digest == hashlib.sha256((tmp_path / "model.pt").read_bytes()).hexdigest()
     x = torch.randn(2, 3, 112, 112)
     assert torch.equal(model.backbone(x), tiny(x)) and not model.backbone.training
+
+
+def test_the_same_as_safetensors(tiny, tmp_path):
+    save_model(tmp_path / "own.safetensors", tiny.state_dict(), "tiny", 16, 21.5, 3.25)
+    model = open_model(tmp_path / "own.safetensors")
+    assert (model.network, model.embedding_size, model.channels) == ("tiny", 16, "rgb")
+    assert (model.mean, model.std, model.norm_mean, model.norm_std) == (127.5, 127.5, 21.5, 3.25)
+    x = torch.randn(2, 3, 112, 112)
+    assert torch.equal(model.backbone(x), tiny(x))
+
+
+@pytest.mark.parametrize("network", ["mini", "mbf", "adaface_ir18"])
+def test_a_safetensors_file_that_says_nothing_is_recognised(tmp_path, network):
+    """Its tensors come in no particular order."""
+    save_file(get_backbone(network, 24).state_dict(), tmp_path / "foreign.safetensors", {"format": "pt"})
+    model = open_model(tmp_path / "foreign.safetensors", channels="bgr")
+    assert (model.network, model.embedding_size, model.channels, model.norm_mean) == (network, 24, "bgr", None)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
+def test_the_same_weights_are_the_same_bytes(tiny, tmp_path, monkeypatch, name):
+    for pid, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)  # another process
+        save_model(tmp_path / folder / name, tiny.state_dict(), "tiny", 16, 21.5, 3.25)
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_other_programs_load_what_we_save(tmp_path):
