@@ -123,8 +123,8 @@ def read_manifest(path: Path) -> dict[str, dict]:
     """File name -> {"size": bytes, "sha256": hex}.
 
     Raises:
-        DamagedError: missing or unreadable.
-        CheckpointError: another format, or files that a checkpoint does not have.
+        DamagedError: missing or unreadable, or with names of files that a checkpoint does not have.
+        CheckpointError: another format.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text())
@@ -138,7 +138,7 @@ def read_manifest(path: Path) -> dict[str, dict]:
         raise CheckpointError(f"checkpoint {path} has format {version}, this version reads {FORMAT}{newer}")
     for name in entries:
         if not _PART.fullmatch(name):
-            raise CheckpointError(f"checkpoint {path}: {MANIFEST} names {name!r}, which is no part of a checkpoint")
+            raise DamagedError(f"{MANIFEST} names {name!r}, which is no part of a checkpoint")
     return entries
 
 
