@@ -26,6 +26,7 @@ from tools.soak import report
 from tools.soak.compare import differences, faults, largest_distance
 from tools.soak.processes import ROOT
 from tools.soak.run import Soak, interrupted, reference
+from utils import config
 from utils.cli import Parser, user_errors
 from utils.files import replacing, writable_folder
 
@@ -48,6 +49,7 @@ def main(words: list[str]) -> int:
     minutes, kills = options.minutes, options.kills
     if min(options.ranks) < 1 or (minutes or 1) <= 0 or (kills or 1) <= 0:
         raise ValueError(f"--ranks {options.ranks}, --minutes {minutes}, --kills {kills}: expected numbers above 0")
+    config.load(CONFIG, [*WORDS, *options.words], ROOT / "configs")  # raises for a mistake in a word
     if minutes is None and kills is None:
         minutes = 20.0
     seed = random.randrange(2**31) if options.seed is None else options.seed
@@ -70,8 +72,8 @@ def main(words: list[str]) -> int:
         facts["minutes"] = round((time.monotonic() - began) / 60, 2)
         kept = bool(report.wrong(soak.kills, runs))
         conclude(soak, runs, facts, output)
-    except ValueError:
-        kept = True
+    except Exception:
+        kept = True  # what it says is about these files
         raise
     finally:
         soak.close()
