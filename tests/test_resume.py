@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import train as train_py
 from tests import faces, gloo, ranks
 from utils.checkpoint import Checkpoint, every
 
@@ -160,3 +161,17 @@ def test_on_another_number_of_ranks_the_state_is_the_same_and_what_follows_equal
     for shared in again["shared"][1:]:
         assert not [name for name, value in again["shared"][0].items() if difference(value, shared[name])]
     assert_ended_alike(reference, tmp_path / "run", exact=False)
+
+
+def test_a_run_lets_go_of_the_checkpoint_that_it_went_on_from(data, whole, tmp_path, monkeypatch):
+    """Pruned later, it would keep its room on the disk until the run ends."""
+    cut(whole(1, "batch")[0], tmp_path / "run", 3)
+    maps, save = [], train_py.Run.save
+
+    def saving(*arguments):
+        maps.append(Path("/proc/self/maps").read_text())
+        save(*arguments)
+
+    monkeypatch.setattr(train_py.Run, "save", saving)
+    run(1, data, tmp_path / "run", "pool=batch", *POOLS["batch"])
+    assert maps and not [text for text in maps if str(tmp_path) in text]

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from utils.scratch import scratch
 from utils.stop import RESTART, SECOND, Launcher, announce_stop, name_of, stop_signals
 
 STOPPED = {130, 143, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}  # how a worker ends that does not know Stop
@@ -76,9 +77,9 @@ class Job:
 
 def main(arguments: list[str]) -> int:
     """Run and return the exit code."""
-    with tempfile.TemporaryDirectory(prefix="qgface-") as folder:
-        job = Job(Path(folder))
-        tempfile.tempdir = folder  # torchrun leaves its own behind
+    with scratch("qgface-") as folder:
+        job = Job(folder)
+        tempfile.tempdir = str(folder)  # torchrun leaves its own behind
         try:
             for number in stop_signals():
                 signal.signal(number, job.note)

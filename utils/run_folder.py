@@ -13,6 +13,7 @@ CONTENTS = (
     *("config.json", "metrics.jsonl", "damaged.txt", "results.json", "results", "model.pt"),
     *("checkpoints", "tensorboard"),
 )
+LEFTOVERS = (".*.part", "*/.*.part", ".writable.*", ".token.*")  # of a process that was killed
 PASSING = {"config.json", "metrics.jsonl", "damaged.txt", "checkpoints", "tensorboard"}  # what a run has at first
 
 
@@ -31,14 +32,16 @@ class RunFolder:
         self._moving, self._earlier = self.path / ".moving", self.path / ".earlier"
 
     def open(self) -> None:
-        """Make the folder if it is not there.
+        """Make the folder if it is not there; what a killed process had only begun to write goes.
 
         Raises:
             ValueError: it cannot be written, or another rank sees another folder.
         """
         if parallel.rank() == 0:
             writable_folder(self.path)
-        token = self.path / f".{parallel.token()}"
+            for path in [path for pattern in LEFTOVERS for path in self.path.glob(pattern)]:
+                path.unlink(missing_ok=True)
+        token = self.path / f".token.{parallel.token()}"
         if parallel.rank() == 0:
             token.touch()
         parallel.barrier()

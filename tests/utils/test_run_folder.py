@@ -104,3 +104,11 @@ def test_every_rank_must_see_the_same_folder(tmp_path, shared):
         assert answers == ["", ""]
     else:
         assert all("is not there for process 1: several machines need a shared folder" in answer for answer in answers)
+
+
+def test_what_a_killed_process_had_begun_to_write_goes(tmp_path, earlier):
+    (tmp_path / "tensorboard").mkdir()
+    for name in (".model.pt.17.part", "tensorboard/.events.17.part", ".writable.17", f".token.{'0' * 32}"):
+        (tmp_path / name).write_text("half")
+    RunFolder(tmp_path).open()
+    assert contents(tmp_path) == earlier
