@@ -16,6 +16,11 @@ FREE = (
     *("resume", "resume_changes", "overwrite", "keep_checkpoints", "keep_every", "save_every", "frequent", "verbose"),
     *("max_step", "max_time", "step_timeout", "nonfinite", "nonfinite_limit", "corrupt"),
 )
+# keys that decide what the tensors and the position of a checkpoint mean
+FIXED = (
+    *("network", "embedding_size", "optimizer", "momentum", "pool", "queue_size", "queue_dtype", "queue_delta"),
+    *("gradient_acc", "seed", "shuffle_shards", "batch_size", "total_batch_size"),
+)
 SIZES = ("batch_size", "total_batch_size")  # together: the images of a step
 
 
@@ -117,9 +122,13 @@ def earlier(folder: RunFolder, config: Mapping, data: Mapping, say: Callable[[st
 
     Raises:
         CheckpointError: no checkpoint that can be gone on with; or it is of another config or other data.
+        ValueError: `resume_changes` with a key that cannot change.
     """
     if config["resume"] is False:
         return Earlier(None, None)
+    fixed = [key for key in config["resume_changes"] if key in FIXED]
+    if fixed:
+        raise ValueError(f"resume_changes: {', '.join(fixed)} cannot change within a run; output=FOLDER starts another")
     found = find(folder / "checkpoints", config["resume"], say)
     if found is None:
         saved = parallel.objects(folder.unfinished())[0]

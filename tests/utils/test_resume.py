@@ -11,7 +11,7 @@ from utils.run_folder import RunFolder
 
 CONFIG = {
     "lr": 0.1, "views": ("original",), "num_workers": 2, "batch_size": 8, "total_batch_size": None, "resume": "auto",
-    "resume_changes": [], "overwrite": False, "network": "tiny", "output": None,
+    "resume_changes": [], "overwrite": False, "network": "tiny", "output": None, "fp16": False,
 }  # fmt: skip
 DATA = {"identities": 12, "digest": "abc"}
 
@@ -81,7 +81,7 @@ def test_where_there_is_none_auto_begins_and_true_refuses(tmp_path):
     ("changes", "data", "message"),
     [
         ({"lr": 0.2}, DATA, "of another run: lr=0.1, now 0.2; output=FOLDER"),
-        ({"lr": 0.2, "network": "r50"}, DATA, "lr=0.1, now 0.2, network='tiny', now 'r50'"),
+        ({"lr": 0.2, "fp16": True}, DATA, "lr=0.1, now 0.2, fp16=False, now True"),
         ({}, {**DATA, "digest": "xyz"}, "digest of the data 'abc', now 'xyz'"),
     ],
 )
@@ -91,6 +91,11 @@ def test_another_run_is_refused_and_named_or_replaced(folder, changes, data, mes
     assert earlier(folder, data, **changes, overwrite=True)[0] == (None, None)
     if data == DATA:
         assert earlier(folder, data, **changes, resume_changes=[*changes])[0].checkpoint.step == 30
+
+
+def test_what_a_checkpoint_is_made_of_cannot_change(folder):
+    with pytest.raises(ValueError, match="resume_changes: network cannot change within a run; output=FOLDER"):
+        earlier(folder, network="r50", resume_changes=["lr", "network"])
 
 
 def test_overwrite_goes_on_with_a_run_that_has_not_ended(folder):
