@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from utils import parallel
-from utils.stop import end_with_launcher
+from utils.stop import Stop, end_with_launcher
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,8 +42,9 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(2) from None
     except RuntimeError as error:
         if "closed by peer" in str(error) or "reset by peer" in str(error):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left to save
             with contextlib.suppress(KeyboardInterrupt):
-                time.sleep(10)  # another rank failed and says why; the launcher ends this one
+                time.sleep(0 if Stop.terminated else 10)  # another rank says why; the launcher ends this one
             report("the connection to another process was lost")
             parallel.leave(1)
             raise SystemExit(1) from None

@@ -94,6 +94,10 @@ class Stop:
             begin it anew; without a launcher from now. None: no limit.
     """
 
+    terminated = (
+        False  # SIGTERM has come to this process; where a rank waits for another, perhaps long before it is seen
+    )
+
     def __init__(self, max_minutes: float | None = None):
         self._launcher, self._max_minutes = launcher(), max_minutes
         began = self._launcher.began if self._launcher else time.monotonic()
@@ -134,6 +138,8 @@ class Stop:
                     announce_stop()
             elif now - self._interrupted >= SECOND:
                 raise KeyboardInterrupt
+        if number == signal.SIGTERM:
+            Stop.terminated = True
         if self._reason is None:
             self._reason = name_of(number)
 

@@ -135,3 +135,26 @@ def test_without_a_launcher_a_stop_is_a_good_end(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     with Stop() as stop:
         assert exit_code(stop, "SIGTERM") == 0
+
+
+LOST = """
+import os, signal, sys, time
+from utils.cli import user_errors
+from utils.stop import Stop
+time.sleep = lambda seconds: print("waits", seconds, flush=True) or os.kill(os.getpid(), signal.SIGTERM)
+with user_errors(), Stop():
+    if sys.argv[1] == "told":
+        os.kill(os.getpid(), signal.SIGTERM)
+    raise RuntimeError("Connection closed by peer [127.0.0.1]:1")
+"""
+
+
+@pytest.mark.parametrize(("how", "waits"), [("told", 0), ("not yet", 10)])
+def test_a_rank_that_lost_another_ends_when_the_launcher_has_said_so_or_says_so(how, waits):
+    """Ranks that wait for one another lose their connections one after the other: each would wait 10 seconds."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOST, how], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, f"waits {waits}\n"), done.stderr
+    assert done.stderr == "error: the connection to another process was lost\n"

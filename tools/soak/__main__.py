@@ -31,6 +31,7 @@ from utils.cli import Parser, user_errors
 from utils.files import replacing, writable_folder
 
 DATA = {"seed": 1, "identities": 24, "photos": 10, "test_identities": 8, "pairs": 40}
+SHOWN = 10  # of a run's faults; report.json has all
 CONFIG = str(ROOT / "configs" / "demo.py")
 WORDS = [
     *("val_targets=['demo']", "embedding_size=32", "total_batch_size=12", "lr=0.002", "num_epoch=4", "overwrite=False"),
@@ -127,7 +128,7 @@ def one_run(soak: Soak, number: int, words: list[str], fixed: int | None, plan, 
     done.faults += soak.unused_memory() + soak.temporary_files()
     how = f"on {fixed}, compared to the last bit" if fixed else "on changing numbers of ranks"
     soak.say(f"run {number} has ended after {done.kills} kills {how}: {len(done.faults) or 'nothing'} wrong")
-    for fault in done.faults:
+    for fault in done.faults[:SHOWN]:
         soak.say(f"  WRONG: {fault}")
     return done
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prettytable import PrettyTable
 
-from tools.soak.kills import KINDS, MOMENTS
+from tools.soak.kills import KINDS, MOMENTS, SIGNALS
 from tools.soak.run import Kill
 
 
@@ -24,38 +24,34 @@ class Comparison:
 
 def tables(kills: Sequence[Kill]) -> str:
     """How each kind and each moment of kills went."""
-    kinds, moments = (
-        _table(title, names, lambda kill, key=key: getattr(kill, key), kills)
-        for title, key, names in (("kind", "kind", KINDS), ("moment", "moment", MOMENTS))
-    )
-    return f"{kinds}\n{moments}"
+    return f"{_table('kind', KINDS, kills)}\n{_table('moment', MOMENTS, kills)}"
 
 
-def _table(title: str, names: Sequence[str], key, kills: Sequence[Kill]) -> PrettyTable:
+def _table(by: str, names: Sequence[str], kills: Sequence[Kill]) -> PrettyTable:
     columns = ("kills", "steps lost", "most", "s until all ended", "longest", "s until training again")
-    table = PrettyTable([title, *columns], align="r")
-    table.align[title] = "l"
+    table = PrettyTable([by, *columns], align="r")
+    table.align[by] = "l"
     for name in (*names, "all"):
-        chosen = [kill for kill in kills if name == "all" or key(kill) == name]
+        chosen = [kill for kill in kills if name in ("all", getattr(kill, by))]
         lost, seconds = [kill.lost for kill in chosen if kill.step is not None], [kill.seconds for kill in chosen]
         startups = [kill.startup for kill in chosen if kill.startup is not None]
-        table.add_row(
-            [name, len(chosen), _mean(lost), max(lost, default="-"), _mean(seconds), f"{max(seconds, default=0):.1f}",
-             _mean(startups)]
-        )  # fmt: skip
+        longest = f"{max(seconds):.1f}" if seconds else "-"
+        table.add_row([name, len(chosen), mean(lost), max(lost, default="-"), mean(seconds), longest, mean(startups)])
     return table
 
 
-def _mean(values: Sequence[float]) -> str:
+def mean(values: Sequence[float]) -> str:
+    """One decimal; "-" of nothing."""
     return f"{sum(values) / len(values):.1f}" if values else "-"
 
 
 def verdicts(kills: Sequence[Kill], runs: Sequence[Comparison]) -> list[str]:
     """A line for each thing that was proven, or was not."""
     damaged = [kill for kill in kills if kill.damaged]
-    signals = [kill.lost for kill in kills if kill.kind.startswith("SIGTERM") or kill.kind.startswith("SIGINT")]
+    signals = [kill.lost for kill in kills if kill.kind in SIGNALS]
+    unnamed = sum("is damaged" in fault for kill in damaged for fault in kill.faults)
     lines = [
-        f"{len(damaged)} damaged checkpoints cost {sum(kill.cost for kill in damaged)} steps, all named"
+        f"{len(damaged)} damaged checkpoints cost {sum(kill.cost for kill in damaged)} steps, {unnamed} were not named"
         if damaged
         else "no checkpoint was damaged",
         f"{len(signals)} stops by signal lost {sum(signals)} steps",
