@@ -185,7 +185,7 @@ def main(words: list[str]) -> int:
     why = why if results else run.agree(stop)
     log.close()
     if world.rank == 0:
-        if results:
+        if not why:
             training.write(folder.path, folder / "model.pt", results, targets)
         print(farewell(folder.path, results, cfg) if not why else stopped_at(step, last_step, why, words))
     parallel.barrier()

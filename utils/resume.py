@@ -136,7 +136,8 @@ def earlier(folder: RunFolder, config: Mapping, data: Mapping, say: Callable[[st
     wrong = differences(found.state["config"], config, config["resume_changes"])
     wrong += [f"{name} of the data {found.state['data'].get(name)!r}, now {v!r}" for name, v in data.items()
               if found.state["data"].get(name) != v]  # fmt: skip
-    if config["overwrite"] and (wrong or found.step >= found.state["last_step"]):
+    ended = found.step >= found.state["last_step"] and parallel.objects(folder.has_results_of(found.path))[0]
+    if config["overwrite"] and (wrong or ended):
         return Earlier(None, None)
     if wrong:
         raise CheckpointError(

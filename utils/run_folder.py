@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from utils import parallel
-from utils.checkpoint import every
+from utils.checkpoint import MANIFEST, every
 from utils.files import replacing, writable_folder
 
 CONTENTS = (
@@ -92,6 +92,11 @@ class RunFolder:
             return json.loads((self.path / "config.json").read_text())
         except ValueError:
             return None
+
+    def has_results_of(self, saved: Path) -> bool:
+        """Whether results.json was written after a checkpoint: the run that made it has come to its end."""
+        results, manifest = self.path / "results.json", saved / MANIFEST
+        return results.exists() and results.stat().st_mtime_ns >= manifest.stat().st_mtime_ns
 
     def keep(self) -> None:
         """The new run has a checkpoint: what was put aside goes (rank 0)."""

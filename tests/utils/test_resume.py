@@ -1,6 +1,7 @@
 """What a run goes on from, and what it refuses to."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -105,6 +106,23 @@ def test_overwrite_goes_on_with_a_run_that_has_not_ended(folder):
     state.write_text(text.replace('"last_step": 100', '"last_step": 30'))
     damaged, _ = earlier(folder, overwrite=True)
     assert damaged.checkpoint.step == 20  # its digest tells
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_overwrite_replaces_a_run_that_has_its_results(tmp_path, at_the_end):
+    """One that was killed in its last evaluation has come to its last step, but not to its end."""
+    folder = RunFolder(tmp_path)
+    (tmp_path / "results.json").write_text("of an earlier end, before max_step was raised")
+    os.utime(tmp_path / "results.json", (1e9, 1e9))
+    saver = Saver(tmp_path / "checkpoints", keep=9)
+    state = {"number": 1, "config": {**CONFIG, "total_batch_size": 16}, "data": DATA, "last_step": 10}
+    saver.save(10, {"a": torch.zeros(5)}, {"b": torch.zeros(5)}, state)
+    saver.finish()
+    if at_the_end:
+        (tmp_path / "results.json").write_text("{}")
+    found = earlier(folder, overwrite=True)[0]
+    assert (found.checkpoint is None) == at_the_end
+    assert earlier(folder)[0].checkpoint.step == 10
 
 
 def test_harmless_keys_and_new_ones_may_differ():
