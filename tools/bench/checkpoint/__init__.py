@@ -1,6 +1,6 @@
 """Checkpoints against torch.save and PyTorch's distributed checkpoints: `python -m tools.bench checkpoint`.
 
-The state of a run: r18 with momentum, 200,000 classes of 512 numbers with momentum, a queue of as many rows; on one
+The state of a run: r18 with momentum, 100,000 classes of 512 numbers with momentum, a queue of as many rows; on one
 process and on two, in turn, medians; a time of two ranks is the slower one's. Files are read from the page cache;
 TMPDIR says on which disk they are written.
 """
@@ -25,7 +25,7 @@ TARGETS = {"torch.save": 0.5, "dcp.save": 0.5, "dcp.async_save": 1.2}  # of the 
 
 def rows(quick: bool) -> list[Row]:
     """Every case; `quick` takes a small state."""
-    sizes = Sizes("tiny", 1000, 2) if quick else Sizes("r18", 200_000, 3)
+    sizes = Sizes("tiny", 1000, 2) if quick else Sizes("r18", 100_000, 3)
     with tempfile.TemporaryDirectory() as place:
         folder, state = Path(place), make_state(sizes)
         one = save_and_load(state, folder / "1", sizes.runs)

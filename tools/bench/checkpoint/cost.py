@@ -109,7 +109,7 @@ class Cost:
 
 def rows(quick: bool, folder: Path) -> list[Row]:
     """celeba_small's own state, and one with many classes; the step is of few pairs, so that it is short."""
-    pairs, runs, every = (2, 2, 1) if quick else (16, 5, 4)
+    pairs, runs, every = (2, 2, 1) if quick else (8, 3, 3)
     made = []
     for classes in (CLASSES["celeba_small"], 1000 if quick else 100_000):
         training = Training(classes, pairs, folder / f"training {classes}", "tiny" if quick else None)

@@ -46,8 +46,9 @@ def make_state(sizes: Sizes) -> TrainingState:
     optimizer.zero_grad()
     head = ClassShard(sizes.classes, D)
     queue = ProxyQueue(sizes.classes, head, D)
+    filler = normalize(torch.randn(1024, 1, D), dim=2)
     for y in (torch.arange(sizes.classes * 3 // 2) % sizes.classes).split(1024):
-        queue.enqueue(normalize(torch.randn(len(y), 1, D), dim=2), y)
+        queue.enqueue(filler[: len(y)], y)
     objective = Objective(head, make_margin("adaface"), queue)
     return TrainingState(backbone, objective, optimizer, RowOptimizer("sgd", head.weight, 0.9, 5e-4))
 
@@ -57,20 +58,17 @@ def save_and_load(state: TrainingState, folder: Path, runs: int) -> Found:
     from tools.bench.checkpoint.formats import formats  # slow to import
 
     made = [kind(state, folder / kind.name) for kind in formats()]
-    found: Found = {}
-    for way in made:
-        (folder / way.name).mkdir(parents=True, exist_ok=True)
-        parallel.barrier()
-        peak = max(parallel.objects(peak_mib(lambda way=way: _save(way))))
-        size = sum(path.stat().st_size for path in (folder / way.name).rglob("*") if path.is_file())
-        found[way.name] = {"peak": peak, "files": size / MIB}
-    times = {way.name: [] for way in made}
+    peaks, times, found = {}, {way.name: [] for way in made}, {}
     for _ in range(runs):
         for way in made:
             _renew(folder / way.name)
-            times[way.name].append(max(parallel.objects(_save(way))))
+            peak = peak_mib(lambda way=way: times[way.name].append(_save(way)))
+            peaks.setdefault(way.name, max(parallel.objects(peak)))  # of the first: ours keeps the memory of its copies
+            times[way.name][-1] = max(parallel.objects(times[way.name][-1]))
     for name, pairs in times.items():
-        found[name] |= zip(("stops", "writes"), map(statistics.median, zip(*pairs, strict=True)), strict=True)
+        stops, writes = map(statistics.median, zip(*pairs, strict=True))
+        size = sum(path.stat().st_size for path in (folder / name).rglob("*") if path.is_file())
+        found[name] = {"stops": stops, "writes": writes, "peak": peaks[name], "files": size / MIB}
     del made, way
     for name, values in time_loads(state, folder, runs, resharded=False).items():
         found[name] |= values
@@ -80,8 +78,8 @@ def save_and_load(state: TrainingState, folder: Path, runs: int) -> Found:
 def _renew(folder: Path) -> None:
     parallel.barrier()
     if parallel.rank() == 0:
-        shutil.rmtree(folder)
-        folder.mkdir()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
     parallel.barrier()
 
 
