@@ -42,7 +42,7 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
         num_classes, 0, world.size, cfg.embedding_size, slots=scaling.optimizer_slots(cfg.optimizer, cfg.momentum),
         pool=cfg.pool, queue_size=size, queue_dtype=cfg.queue_dtype,
     )  # fmt: skip
-    scaling.check_fits(setup, parallel.free_memory(world.device))
+    scaling.check_fits(setup, parallel.free_memory(world.device), world.device.type == "cpu")
     head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget)
     return Objective(
         head,

@@ -170,10 +170,14 @@ class Queue(Pool):
         """Slots of the rows held, oldest first."""
         return torch.cat([torch.arange(*segment, device=self.y_K.device) for segment in self.segments()])
 
+    def pieces(self) -> dict[str, list[torch.Tensor]]:
+        """The rows held, oldest first, field by field, as views of the ring: two where they go round its end."""
+        ranges = [slice(*segment) for segment in self.segments()]
+        return {name: [getattr(self, name)[piece] for piece in ranges] for name in self.FIELDS}
+
     def state(self) -> dict[str, torch.Tensor]:
         """The rows held, oldest first, as plain tensors: they can be merged over ranks and cut again by label."""
-        live = self.live()
-        return {name: getattr(self, name)[live] for name in self.FIELDS}
+        return {name: torch.cat(pieces) for name, pieces in self.pieces().items()}
 
     def ring(self) -> torch.Tensor:
         """int64 (2,): the slot of the oldest row and how many slots there are. Sums go round the ring block by

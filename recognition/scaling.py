@@ -95,13 +95,31 @@ def classifier_bytes(setup: Setup) -> int:
     return sum(parts[name] for name in ("W", "W: optimizer slots", "queue"))
 
 
-def check_fits(setup: Setup, free: int | None) -> None:
-    """Refuse a run before it takes its memory; None: nobody knows how much is free.
+def checkpoint_bytes(setup: Setup, network: Network | None = None) -> int:
+    """The copy of what a checkpoint has, in the host's memory: it is written from there while training goes on.
+
+    Of rank 0, which copies the backbone too; without scalars, of which there are some for each part.
+    """
+    W = setup.classes * setup.embedding_size * FLOAT
+    own = (1 + setup.slots) * W + setup.queue_rows * row_bytes(setup.embedding_size, setup.queue_dtype)
+    if network is None:
+        return own
+    copies = 2 if setup.pool == "momentum" else 1  # the slowly moving encoder
+    return own + copies * (network.weights + network.buffers) + setup.slots * network.trainable
+
+
+def check_fits(setup: Setup, free: int | None, host: bool = False) -> None:
+    """Refuse a run before it takes its memory.
+
+    Args:
+        setup: of the run.
+        free: bytes that this rank has; None: nobody knows.
+        host: they are the host's, so the copy for checkpoints is taken from them too.
 
     Raises:
-        ValueError: W, its optimizer slots and the queue need more than the `free` bytes of this rank.
+        ValueError: W, its optimizer slots, the queue and, on the host, their copy need more.
     """
-    needed = classifier_bytes(setup)
+    needed = classifier_bytes(setup) + (checkpoint_bytes(setup) if host else 0)
     if free is not None and needed > free:
         queue = f", queue_size={setup.queue_size} in {setup.queue_dtype}" if setup.queue_slots else ""
         raise ValueError(
@@ -187,7 +205,7 @@ def traffic(setup: Setup, network: Network | None = None, lq_pairs: int | None =
         batch += _logsumexp("contrast", (setup.pairs if lq_pairs is None else lq_pairs) * FLOAT)
     batch.append(Collective("gradient of the features", "all_reduce", setup.samples * setup.embedding_size * FLOAT))
     gradients = [Collective("gradient of the backbone", "all_reduce", network.trainable)] if network else []
-    return batch * setup.gradient_acc + gradients
+    return batch * setup.gradient_acc + gradients + [Collective("between hosts: stop, failure", "all_reduce", 16)]
 
 
 def _logsumexp(loss: str, payload: int) -> list[Collective]:

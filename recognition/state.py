@@ -15,7 +15,7 @@ from recognition.pools import Queue
 from recognition.row_optimizer import RowOptimizer
 from utils.checkpoint import Checkpoint, CheckpointError, TensorFile, load_module
 
-Tensors = dict[str, torch.Tensor]
+Tensors = dict[str, torch.Tensor | list[torch.Tensor]]
 _HEAD = "head.weight"
 
 
@@ -63,12 +63,12 @@ class TrainingState:
 
     def sharded(self) -> Tensors:
         """This rank's class rows with their optimizer slots, and its queue rows; `head.start` says where the rows
-        begin.
+        begin. The queue's come in pieces, as they lie in its ring.
         """
         tensors = {_HEAD: self.head.weight, "head.start": torch.tensor(self.head.start)}
         tensors |= {f"optimizer.{_HEAD}.{slot}": value for slot, value in self.row_optimizer.slots.items()}
         if self.queue is not None:
-            tensors |= {f"queue.{name}": value for name, value in self.queue.state().items()}
+            tensors |= {f"queue.{name}": pieces for name, pieces in self.queue.pieces().items()}
             tensors |= {"queue.ring": self.queue.ring(), "queue.next_sequence": torch.tensor(self.queue.next_sequence)}
         return tensors
 

@@ -13,15 +13,19 @@ from torch.utils._pytree import tree_leaves
 import train as train_py
 from eval.features import extract
 from recognition import build, sharded
+from recognition.backbones import get_backbone
 from recognition.guard import Guard
 from recognition.head import ClassShard
 from recognition.margins import make_margin
+from recognition.momentum import MomentumEncoder
 from recognition.objective import Losses, NotFiniteError, Objective
 from recognition.pools import make_pool
 from recognition.quality import NormStatistics
 from recognition.row_optimizer import RowOptimizer
+from recognition.state import TrainingState
 from tests.numbered import Numbered, number
 from utils import parallel
+from utils.checkpoint import Saver
 from utils.run_folder import RunFolder
 
 
@@ -395,8 +399,34 @@ def storage_of_steps(case: dict) -> dict:
     }
 
 
+def copies_of_a_checkpoint(case: dict, folder: Path) -> dict[str, int]:
+    """The bytes of each tensor that a rank copies for a checkpoint, with a queue that is full and goes round its ring.
+
+    `case`: see `make_objective`, and optimizer.
+    """
+    objective = make_objective(case | {"dtype": torch.float32})
+    head, pool, kind = objective.head, objective.pool, case.get("optimizer", "sgd")
+    backbone = get_backbone("tiny", case["D"])
+    parameters = list(backbone.parameters())
+    optimizer = torch.optim.AdamW(parameters) if kind == "adamw" else torch.optim.SGD(parameters, 0.1, 0.9)
+    for parameter in parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    if pool is not None:
+        for y_P in (torch.arange(4 * case["Q"]) * 7 % case["N"]).split(30):
+            pool.enqueue(torch.ones(len(y_P), 1, case["D"]), y_P)
+    encoder = MomentumEncoder(backbone, 0.999) if case["pool"] == "momentum" else None
+    rows = RowOptimizer(kind, head.weight, 0.9, 5e-4)
+    state = TrainingState(backbone, objective, optimizer, rows, encoder)
+    saver = Saver(folder, keep=1)
+    saver.save(1, state.shared(), state.sharded(), {})
+    saver.finish()
+    return {name: copy.nbytes for name, copy in saver._copies.items()}
+
+
 def collectives_of_a_step(case: dict) -> tuple[list[tuple[str, int]], int]:
-    """What this rank hands to which collective in a step of objective and backbone, in order; the number of LQ pairs.
+    """What this rank hands to which collective in a step of objective and backbone and after it, in order; the number
+    of LQ pairs.
 
     `case`: see `make_objective`, and P, h_dtype.
     """
@@ -421,6 +451,7 @@ def collectives_of_a_step(case: dict) -> tuple[list[tuple[str, int]], int]:
         key_h_pD = h_pVD[:, 0].detach() if case["pool"] == "momentum" else None
         losses = objective(h_pVD, y_P[start:stop], key_h_pD, P)
         losses.total.backward()
+        parallel.most(False, False)  # as train.py ends a step
     return calls, round(float(losses.lq_pairs) * P)
 
 

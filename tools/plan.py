@@ -32,6 +32,7 @@ from utils.cli import user_errors
 ROOT = Path(__file__).resolve().parents[1]
 OWN = ("ranks", "classes", "gpu_gib")
 SIDE = 112  # pixels of an aligned face
+COPY = "host memory, copy for checkpoints"
 REMEDIES = {  # for the largest part
     "backbone: activations": "use fewer images a rank (a smaller batch, with gradient_acc), or fp16=True on GPUs",
     "cosines, kept": "use a smaller memory_budget, or more ranks",
@@ -54,9 +55,13 @@ def main(words: list[str]) -> int:
     kind, limit = room(cfg.device, number(own, "gpu_gib", float), ranks)
     setup = make_setup(cfg, number(own, "classes", int) or count_classes(cfg), ranks, kind)
     network = measure(cfg.network, cfg.embedding_size, cfg.dropout)
-    parts = scaling.memory(setup, network)
+    parts, copy = scaling.memory(setup, network), {COPY: scaling.checkpoint_bytes(setup, network)}
+    if kind == "cpu":  # its memory is the host's
+        parts |= copy
     print(f"{setup.num_classes:,} identities, {setup.pairs} images of {setup.views} views a batch, {ranks} x {kind}")
     print(report(parts, scaling.traffic(setup, network), ranks, limit))
+    if kind != "cpu":
+        print(f"{COPY}: {copy[COPY] / MIB:,.3f} MiB for a rank, beside its GPU's")
     needed, largest = sum(parts.values()), max(parts, key=parts.get)
     if needed <= limit:
         return 0

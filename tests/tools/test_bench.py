@@ -12,7 +12,9 @@ from tools.bench import __main__ as bench
 KEYS = ["case", "unit", "baseline", "ours", "target", "ratio", "ok"]
 
 
-@pytest.mark.parametrize("name", bench.BENCHES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "checkpoint")) for name in bench.BENCHES]
+)
 def test_a_quick_run_writes_its_rows(name, tmp_path, capsys, root):
     file = tmp_path / "rows.json"
     if name in ("loader", "eval"):  # in a process of its own: mxnet does not survive the forks of other tests

@@ -172,6 +172,25 @@ def test_backbone_under_autocast():
     assert more[True] < 0.7 * more[False]
 
 
+SCALARS = (".step", "/head.start", "/head.draws", "/queue.ring", "/queue.next_sequence")
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("name", ["none", "proxy", "momentum", "half", "adamw"])
+def test_the_copy_for_checkpoints(tmp_path, name, size):
+    case = CASE | {"queue_dtype": "float32", "N": 300, "Q": 300} | CASES[name]
+    reports = gloo.run(size, ranks.copies_of_a_checkpoint, case, tmp_path)
+    copied, others = [], []
+    for report in reports:
+        parts = {key: bytes for key, bytes in report.items() if not key.endswith(SCALARS) and "/quality." not in key}
+        copied.append(sum(parts.values()))
+        others.append(sum(bytes for key, bytes in report.items() if key not in parts))
+    setup = make_setup(case, size)
+    assert copied[0] == scaling.checkpoint_bytes(setup, plan.measure("tiny", case["D"]))
+    assert copied[1:] == [scaling.checkpoint_bytes(setup)] * (size - 1)
+    assert max(others) <= 8 * len(reports[0])
+
+
 PLAIN = {"N": 7, "D": 5, "Q": 13, "P": 7, "threshold": None, "budget": 2**20, "queue_dtype": "float32"}
 
 
@@ -186,7 +205,10 @@ def test_what_is_sent(size, threshold, pool, h_dtype):
         if threshold is not None and pool != "none":
             assert 0 < lq_pairs < case["P"]
         setup = make_setup(case, size, half=h_dtype == torch.float16)
-        assert calls == [(call.kind, call.payload) for call in scaling.traffic(setup, network, lq_pairs)]
+        planned = [(call.kind, call.payload) for call in scaling.traffic(setup, network, lq_pairs)]
+        assert calls[: len(planned) - 2] + calls[-1:] == planned[:-2] + planned[-1:]
+        gradients = calls[len(planned) - 2 : -1]  # a CPU sends each parameter's on its own
+        assert size == 1 or ("all_reduce", sum(sent for _, sent in gradients)) == planned[-2]
 
 
 def test_ring_traffic_by_hand():
@@ -198,7 +220,7 @@ def test_ring_traffic_by_hand():
 def test_accumulated_batches_are_sent_one_by_one_and_the_gradient_once():
     setup, network = Setup(100, 8, 2), scaling.Network(0, 12, 0, 0)
     once, thrice = scaling.traffic(setup, network), scaling.traffic(setup._replace(gradient_acc=3), network)
-    assert thrice == once[:-1] * 3 + once[-1:]
+    assert thrice == once[:-2] * 3 + once[-2:]
 
 
 def test_a_run_that_does_not_fit_is_refused():
@@ -212,6 +234,10 @@ def test_a_run_that_does_not_fit_is_refused():
     ):
         scaling.check_fits(setup, needed - 1)
     scaling.check_fits(setup._replace(queue_dtype="float16"), needed - 1)
+    both = needed + 2 * rows * 512 * 4 + rows * (512 * 4 + 20)  # on a CPU, what is saved is there twice
+    scaling.check_fits(setup, both, host=True)
+    with pytest.raises(ValueError, match="16.8 GiB are needed"):
+        scaling.check_fits(setup, both - 1, host=True)
     with pytest.raises(ValueError, match="19.1 GiB are needed on a rank, 1.0 GiB are free there; use more ranks"):
         scaling.check_fits(Setup(10_000_000, 128, slots=0), 2**30)
 
@@ -227,6 +253,7 @@ def test_the_plan_of_a_config(capsys):
     assert (code, err) == (0, "")
     assert "8,631 identities, 512 images of 2 views a batch, 4 x cuda" in out
     assert "backbone: activations" in out and "total, of 24.0 GiB" in out and "all_reduce" in out
+    assert out.splitlines()[-1].startswith("host memory, copy for checkpoints: ")  # not the GPU's
     code, out, _ = run(capsys, "vgg2_r34_arcface", "classes=8631", "gpu_gib=80", "total_batch_size=64")
     assert code == 0 and "queue" not in out and "nothing is sent" in out
 
@@ -240,7 +267,7 @@ def test_a_run_that_cannot_fit_is_warned_of(capsys):
     assert code == 1 and "fewer images a rank" in err
     # a CPU's processes share the machine's memory
     code, out, err = run(capsys, "vgg2_r34_qgface", "classes=10_000_000", "ranks=64", "device=cpu", "network=tiny")
-    assert code == 1 and "64 x cpu" in out
+    assert code == 1 and "64 x cpu" in out and "| host memory, copy for checkpoints | " in out
 
 
 def test_the_smallest_gpu_is_the_limit(monkeypatch):

@@ -4,11 +4,17 @@ import sys
 
 import torch
 
-from tools.bench import evaluation, head, loader, queue
+from tools.bench import checkpoint, evaluation, head, loader, queue
 from tools.bench.measure import keep_freed_memory, report
 from utils.cli import Parser, user_errors
 
-BENCHES = {"head": head.rows, "queue": queue.rows, "loader": loader.rows, "eval": evaluation.rows}
+BENCHES = {
+    "head": head.rows,
+    "queue": queue.rows,
+    "loader": loader.rows,
+    "checkpoint": checkpoint.rows,
+    "eval": evaluation.rows,
+}
 
 
 def main(words: list[str]) -> None:

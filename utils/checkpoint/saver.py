@@ -14,7 +14,7 @@ from utils.checkpoint.files import FORMAT, MANIFEST, SHARED, STATE, check, place
 from utils.checkpoint.tensors import sync, write_tensors
 from utils.files import file_digest
 
-Tensors = Mapping[str, torch.Tensor]
+Tensors = Mapping[str, torch.Tensor | list[torch.Tensor]]  # a list: pieces, one after the other
 
 
 class Saver:
@@ -104,14 +104,22 @@ class Saver:
 
     def _copy(self, group: str, tensors: Tensors) -> dict[str, torch.Tensor]:
         """Copies on the host, in memory that is used again."""
-        copies = {}
-        for name, tensor in tensors.items():
-            room = self._copies.get(f"{group}/{name}")
-            if room is None or room.shape != tensor.shape or room.dtype != tensor.dtype:
-                room = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
-                self._copies[f"{group}/{name}"] = room
-            copies[name] = room.copy_(tensor.detach())
-        return copies
+        return {
+            name: self._copy_of(f"{group}/{name}", value if isinstance(value, list) else [value])
+            for name, value in tensors.items()
+        }
+
+    def _copy_of(self, name: str, pieces: list[torch.Tensor]) -> torch.Tensor:
+        size, first = sum(piece.numel() for piece in pieces), pieces[0]
+        room = self._copies.get(name)
+        if room is None or len(room) < size or room.dtype != first.dtype:  # a queue has fewer rows and more
+            room = self._copies[name] = torch.empty(size, dtype=first.dtype, pin_memory=first.is_cuda)
+        start = 0
+        for piece in pieces:
+            room[start : start + piece.numel()].view(piece.shape).copy_(piece.detach())
+            start += piece.numel()
+        shape = first.shape if len(pieces) == 1 else (sum(map(len, pieces)), *first.shape[1:])
+        return room[:size].view(shape)
 
     def _guarded(self, step: int, shared: Tensors, own: Tensors, state: str) -> None:
         try:
