@@ -23,6 +23,7 @@ from recognition.quality import NormStatistics
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from tests import gloo
+from tests.ranks import copies
 from utils import parallel
 from utils.checkpoint import Checkpoint, Saver, every
 from utils.log import Means
@@ -118,7 +119,7 @@ def go_on(path: Path) -> dict:
     saved = Checkpoint(path)
     run.state.load(saved)
     parts = run.state.shared(), run.state.sharded()
-    tensors = [{name: value.clone() for name, value in part.items()} for part in parts]
+    tensors = [copies(part) for part in parts]
     return {"tensors": tensors, "losses": [run.step(saved.step + number)[0] for number in range(1, MORE + 1)]}
 
 

@@ -495,7 +495,7 @@ def train(words: list[str], columns: int | None = None) -> dict:
 
     def recording_start(run, earlier):
         step = start(run, earlier)
-        begun.update(shared=_copies(run.state.shared()), sharded=_copies(run.state.sharded()))
+        begun.update(shared=copies(run.state.shared()), sharded=copies(run.state.sharded()))
         return step
 
     with (
@@ -512,5 +512,6 @@ def train(words: list[str], columns: int | None = None) -> dict:
     }
 
 
-def _copies(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+def copies(tensors: dict) -> dict[str, torch.Tensor]:
+    """Of a run's state; what comes in pieces is joined."""
+    return {name: (torch.cat(x) if isinstance(x, list) else x).detach().clone() for name, x in tensors.items()}

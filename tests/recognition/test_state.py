@@ -9,13 +9,14 @@ from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from tests import make_checkpoint
 from tests.make_checkpoint import LittleRun
+from tests.ranks import copies
 from utils.checkpoint import Checkpoint, CheckpointError, Saver, every
 
 (KEPT,) = every(Path(make_checkpoint.__file__).parent / "fixtures" / "checkpoint_format_3")
 
 
 def everything(run: LittleRun) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in (run.state.shared() | run.state.sharded()).items()}
+    return copies(run.state.shared() | run.state.sharded())
 
 
 def assert_refused(run: LittleRun, match: str) -> None:
