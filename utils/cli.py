@@ -42,6 +42,7 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(2) from None
     except RuntimeError as error:
         if "closed by peer" in str(error) or "reset by peer" in str(error):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left to save
             with contextlib.suppress(KeyboardInterrupt):
                 time.sleep(10)  # another rank failed and says why; the launcher ends this one
             report("the connection to another process was lost")
