@@ -72,7 +72,7 @@ def test_a_run_resumes_after_damage_as_if_it_had_not_stopped(damaged, tmp_path):
     assert train(damaged, *words, "num_epoch=1").returncode == 0
     with (tmp_path / "run" / "damaged.txt").open("a") as file:
         file.write("step 12\tepoch 1\ttold by a run that was killed before its next checkpoint\n")
-    done = train(damaged, *words, "num_epoch=2", "resume=True")
+    done = train(damaged, *words, "num_epoch=2", "resume=True", "resume_changes=['num_epoch']")
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "run" / "damaged.txt").read_text().splitlines()
     assert [line.split("\t")[1] for line in lines] == ["epoch 0"] * 3 + ["epoch 1"] * 3

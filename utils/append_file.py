@@ -34,7 +34,10 @@ class AppendFile:
         gone = self._is_gone()
         with self._closed_on_error():
             if gone or self._file is None:
-                self._write_anew()
+                try:
+                    self._write_anew()
+                except FileNotFoundError:  # the folder is being removed
+                    self._write_anew()
             content = b"".join(self.pieces[self._written :])
             _write(self._file, content)
             self._written, self._size = len(self.pieces), self._size + len(content)

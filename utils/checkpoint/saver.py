@@ -15,6 +15,7 @@ from utils.checkpoint.tensors import sync, write_tensors
 from utils.files import file_digest
 
 Tensors = Mapping[str, torch.Tensor | list[torch.Tensor]]  # a list: pieces, one after the other
+PATIENCE = 60.0  # seconds that a shared file system may take to show a file to another rank
 
 
 class Saver:
@@ -40,7 +41,7 @@ class Saver:
         self._copies: dict[str, torch.Tensor] = {}
         self._job: tuple | None = None
         self._thread: threading.Thread | None = None
-        self._written, self._abandoned = threading.Event(), threading.Event()
+        self._written, self._all_written, self._abandoned = (threading.Event() for _ in range(3))
         self.error: Exception | None = None
 
     def save(self, step: int, shared: Tensors, sharded: Tensors, state: dict) -> None:
@@ -68,10 +69,11 @@ class Saver:
         """
         while self._thread is not None:
             self._written.wait()
-            self.check()
-            self._thread.join()  # rank 0 completes it: every rank has written
             if self.check():
-                self._thread = None
+                self._all_written.set()
+                self._thread.join()  # rank 0 completes it
+                if self.check():
+                    self._thread = None
 
     def check(self) -> bool:
         """Has no rank failed? Where the folder has disappeared, all start again: what they write is still in memory.
@@ -97,8 +99,8 @@ class Saver:
 
     def _start(self, job: tuple, again: bool = True) -> None:
         self._job, self._again, self.error = job, again, None
-        self._written.clear()
-        self._abandoned.clear()
+        for event in (self._written, self._all_written, self._abandoned):
+            event.clear()
         self._thread = threading.Thread(target=self._guarded, args=job, daemon=True)
         self._thread.start()
 
@@ -151,11 +153,12 @@ class Saver:
             self.done(shared)
 
     def _entry_of(self, beside: Path, rank: int) -> dict:
-        note = beside / _note(rank)
+        note, patience = beside / _note(rank), PATIENCE
         while not note.exists():
-            if self._abandoned.is_set():
+            if self._abandoned.is_set() or not beside.exists() or patience < 0:
                 raise FileNotFoundError(f"{note.name} is missing")
             time.sleep(0.02)
+            patience -= 0.02 * self._all_written.is_set()
         entry = json.loads(note.read_text())
         note.unlink()
         return entry
