@@ -108,9 +108,10 @@ def main(words: list[str]) -> int:
     def evaluation_is_due(step: int) -> bool:
         return step % (cfg.verbose or steps_per_epoch) == 0
 
-    step, stream, watchdog, why = start_step, iter(()), Watchdog(cfg.step_timeout, print), None
+    step, stream, why = start_step, iter(()), None
     if 0 < start_step < last_step and evaluation_is_due(start_step) and not log.has_evaluation(start_step):
         run.evaluate(targets, start_step, log, stop)  # it was stopped before it could
+    watchdog = Watchdog(cfg.step_timeout, print)
     for step in range(start_step + 1, last_step + 1):
         epoch, within = divmod(step - 1, steps_per_epoch)
         watchdog.beat()
@@ -166,8 +167,8 @@ def main(words: list[str]) -> int:
         if end_of_epoch or step == last_step:
             log.damaged(step, epoch, run.all_damaged())
             damaged.clear()
+        why = run.agree(stop)  # waits for the other ranks: a step is finished when all have finished it
         watchdog.pause()
-        why = run.agree(stop)
         evaluation = step < last_step and evaluation_is_due(step)
         if why or evaluation or end_of_epoch or step == last_step or (cfg.save_every and step % cfg.save_every == 0):
             run.save(step, pairs * cfg.gradient_acc, log)
@@ -181,7 +182,7 @@ def main(words: list[str]) -> int:
     run.saver.finish()
 
     # ----- results
-    results = {} if why else run.evaluate(targets, last_step, log, stop)
+    results = {} if why else run.evaluate(targets, step, log, stop)
     why = why if results else run.agree(stop)
     log.close()
     if world.rank == 0:
@@ -254,6 +255,8 @@ class Run:
         elif self.world.rank == 0:
             resume.set_aside(self.folder / "checkpoints", saved.step)
             self.folder.write_config(self.cfg)
+            if saved.step >= self.facts["last_step"]:  # it may have been killed before it wrote the last model.pt
+                self._write_model(saved.shared)
         kept = self.cfg.keep_checkpoints, self.cfg.keep_every
         self.saver = checkpoint.Saver(self.folder / "checkpoints", *kept, done=self._write_model)
         return saved.step if saved else 0
@@ -270,7 +273,7 @@ class Run:
         self.saver.save(step, self.state.shared(), self.state.sharded(), state)
         log.resume()
 
-    def _write_model(self, shared: dict[str, torch.Tensor]) -> None:
+    def _write_model(self, shared: dict[str, torch.Tensor] | checkpoint.TensorFile) -> None:
         if not (self.folder / "config.json").exists():  # the folder was removed meanwhile
             self.folder.write_config(self.cfg)
         own = self.state.backbone.state_dict()

@@ -118,6 +118,7 @@ types = {
     "resume": (bool, str),
     "keep_every": (int, type(None)),
     "max_time": (float, type(None)),
+    "step_timeout": (float, type(None)),
     "output": (str, type(None)),
     "val_dir": (str, type(None)),
     "quality_threshold": (float, type(None)),

@@ -24,7 +24,7 @@ from recognition.quality import NormStatistics
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from tests.numbered import Numbered, number
-from utils import parallel
+from utils import parallel, resume
 from utils.checkpoint import Saver
 from utils.run_folder import RunFolder
 
@@ -470,6 +470,11 @@ def agree(facts):
     except ValueError as error:
         return str(error)
     return None
+
+
+def find_checkpoint(folders):
+    """The checkpoint that this rank goes on from, in the run folder at its place in the list."""
+    return str(resume.find(Path(folders[parallel.rank()]) / "checkpoints", "auto", print).path)
 
 
 def train(words: list[str], columns: int | None = None) -> dict:

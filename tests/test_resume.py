@@ -175,3 +175,55 @@ def test_a_run_lets_go_of_the_checkpoint_that_it_went_on_from(data, whole, tmp_p
     monkeypatch.setattr(train_py.Run, "save", saving)
     run(1, data, tmp_path / "run", "pool=batch", *POOLS["batch"])
     assert maps and not [text for text in maps if str(tmp_path) in text]
+
+
+@pytest.mark.parametrize("words", [[], ["overwrite=True"]])
+def test_killed_after_its_last_step_it_still_ends_with_that_model_and_its_results(data, whole, tmp_path, words):
+    reference, _ = whole(1, "proxy")
+    cut(reference, tmp_path / "run", LAST)
+    (tmp_path / "run" / "model.pt").write_text("of an earlier step")
+    assert run(1, data, tmp_path / "run", "pool=proxy", *words)["order"] == []
+    model = torch.load(tmp_path / "run" / "model.pt", weights_only=True)
+    backbone = Checkpoint(every(tmp_path / "run" / "checkpoints")[-1]).shared.below("backbone.")
+    assert model.keys() == backbone.keys() and all(torch.equal(model[name], backbone[name]) for name in model)
+    results = [json.loads((at / "results.json").read_text()) for at in (tmp_path / "run", reference)]
+    assert results[0]["targets"] == results[1]["targets"]
+    assert_ended_alike(reference, tmp_path / "run", exact=True)
+
+
+def test_a_run_that_is_told_to_end_earlier_than_it_has_come_is_evaluated_where_it_is(data, whole, tmp_path):
+    cut(whole(1, "proxy")[0], tmp_path / "run", 8)
+    assert run(1, data, tmp_path / "run", "pool=proxy", "max_step=6")["order"] == []
+    assert [line["step"] for line in log(tmp_path / "run") if "val/pairs/accuracy" in line] == [5, 8]
+
+
+def test_the_watchdog_waits_with_a_step_for_the_other_ranks_and_lets_evaluations_take_their_time(
+    data, whole, tmp_path, monkeypatch
+):
+    cut(whole(1, "proxy")[0], tmp_path / "run", 5)
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    trained = [line for line in metrics.read_text().splitlines(keepends=True) if "val/" not in line]
+    metrics.write_text("".join(trained))  # killed in the evaluation after step 5, which comes first now
+    events = []
+
+    def noting(owner, name):
+        method = getattr(owner, name)
+
+        def noted(*arguments, **options):
+            events.append(name)
+            return method(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    for name in ("__init__", "beat", "pause", "resume", "close"):
+        noting(train_py.Watchdog, name)
+    for name in ("agree", "evaluate"):
+        noting(train_py.Run, name)
+    run(1, data, tmp_path / "run", "pool=proxy")
+    changes = {"__init__": True, "resume": True, "pause": False, "close": False}
+    watching, seen = False, []
+    for event, after in zip(events, [*events[1:], "end"], strict=True):
+        watching = changes.get(event, watching)
+        seen += [watching] * (event == "evaluate")
+        assert event != "beat" or after == "agree"
+    assert events.count("beat") == LAST - 5 and seen == [False] * 3  # after steps 5, 10 and 14

@@ -21,6 +21,7 @@ FIXED = (
     *("network", "embedding_size", "optimizer", "momentum", "pool", "queue_size", "queue_dtype", "queue_delta"),
     *("gradient_acc", "seed", "shuffle_shards", "batch_size", "total_batch_size"),
 )
+STATE = {"config": dict, "data": dict, "last_step": int, "number": int, "damaged": list, "parts": dict}  # of state.json
 SIZES = ("batch_size", "total_batch_size")  # together: the images of a step
 
 
@@ -41,7 +42,8 @@ def find(folder: Path, resume: bool | str, say: Callable[[str], None]) -> Checkp
     def check_together(path: Path) -> list[str]:
         return sum(parallel.objects(check(path, parallel.rank(), parallel.world_size())), [])
 
-    path, damaged = newest_whole(parallel.objects(every(folder))[0], check_together)
+    names = parallel.objects([path.name for path in every(folder)])[0]  # machines may call the folder differently
+    path, damaged = newest_whole([folder / name for name in names], check_together)
     for line in damaged if parallel.rank() == 0 else []:
         say(f"note: {line}")
     if path is not None:
@@ -92,14 +94,22 @@ def images_a_step(config: Mapping, saved: Mapping | None, ranks: int) -> int:
         ValueError: this config wants another number than the run has had.
     """
     wanted = config["total_batch_size"] or config["batch_size"] * ranks
-    if saved is None or wanted == saved["total_batch_size"]:
+    if saved is None:
         return wanted
-    if config["total_batch_size"] is None and config["batch_size"] == saved["batch_size"]:
-        return saved["total_batch_size"]  # the same words on another number of ranks
-    raise ValueError(
-        f"images a step: {saved['total_batch_size']} in the run so far, now {wanted}; "
-        f"total_batch_size={saved['total_batch_size']} keeps it"
-    )
+    if _other_step(config, saved, ranks):
+        raise ValueError(
+            f"images a step: {saved['total_batch_size']} in the run so far, now {wanted}; "
+            f"total_batch_size={saved['total_batch_size']} keeps it, output=FOLDER starts another run, "
+            f"overwrite=True replaces this one"
+        )
+    return saved["total_batch_size"]
+
+
+def _other_step(config: Mapping, saved: Mapping, ranks: int) -> bool:
+    """The same words on another number of ranks mean the same step."""
+    wanted = config["total_batch_size"] or config["batch_size"] * ranks
+    same_words = config["total_batch_size"] is None and config["batch_size"] == saved.get("batch_size")
+    return wanted != saved["total_batch_size"] and not same_words
 
 
 class Earlier(NamedTuple):
@@ -112,7 +122,8 @@ class Earlier(NamedTuple):
 def earlier(folder: RunFolder, config: Mapping, data: Mapping, say: Callable[[str], None]) -> Earlier:
     """What this run goes on from. All ranks together; nothing is written.
 
-    With `overwrite`, a run of another config or data and one that has ended are not gone on with, but replaced.
+    With `overwrite`, a run of another config or data and one that has ended are not gone on with, but replaced; one
+    that was stopped in its last evaluation has not ended.
 
     Args:
         folder: of the run.
@@ -132,16 +143,27 @@ def earlier(folder: RunFolder, config: Mapping, data: Mapping, say: Callable[[st
     found = find(folder / "checkpoints", config["resume"], say)
     if found is None:
         saved = parallel.objects(folder.unfinished())[0]
-        return Earlier(None, None if saved is None or differences(saved, config) else saved)
+        other = saved is None or differences(saved, config) or _other_step(config, saved, parallel.world_size())
+        return Earlier(None, None if other else saved)
+    _check_state(found)
     wrong = differences(found.state["config"], config, config["resume_changes"])
     wrong += [f"{name} of the data {found.state['data'].get(name)!r}, now {v!r}" for name, v in data.items()
               if found.state["data"].get(name) != v]  # fmt: skip
-    ended = found.step >= found.state["last_step"] and parallel.objects(folder.has_results_of(found.path))[0]
-    if config["overwrite"] and (wrong or ended):
-        return Earlier(None, None)
+    if config["overwrite"]:
+        ended = found.step >= found.state["last_step"] and folder.has_ended()
+        if wrong or ended or _other_step(config, found.state["config"], parallel.world_size()):
+            return Earlier(None, None)
     if wrong:
         raise CheckpointError(
             f"checkpoint {found.path} is of another run: {', '.join(wrong)}; output=FOLDER starts one beside it, "
             f"overwrite=True replaces it, resume_changes=[KEY ...] goes on with another config"
         )
     return Earlier(found, found.state["config"])
+
+
+def _check_state(found: Checkpoint) -> None:
+    lacking = [name for name, kind in STATE.items() if not isinstance(found.state.get(name), kind)]
+    if not lacking and not isinstance(found.state["config"].get("total_batch_size"), int):
+        lacking = ["config.total_batch_size"]
+    if lacking:
+        raise CheckpointError(f"checkpoint {found.path}: its state lacks {', '.join(lacking)}, no training wrote it")

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 from utils import parallel
-from utils.checkpoint import MANIFEST, every
-from utils.files import replacing, writable_folder
+from utils.checkpoint import every
+from utils.files import file_digest, replacing, writable_folder
 
 CONTENTS = (
     *("config.json", "metrics.jsonl", "damaged.txt", "results.json", "results", "model.pt"),
@@ -89,14 +89,21 @@ class RunFolder:
         if "config.json" not in found or not found <= PASSING or every(self.path / "checkpoints"):
             return None
         try:
-            return json.loads((self.path / "config.json").read_text())
-        except ValueError:
+            config = json.loads((self.path / "config.json").read_text())
+            return config if isinstance(config["total_batch_size"], int) else None
+        except (ValueError, LookupError, TypeError):  # another program's
             return None
 
-    def has_results_of(self, saved: Path) -> bool:
-        """Whether results.json was written after a checkpoint: the run that made it has come to its end."""
-        results, manifest = self.path / "results.json", saved / MANIFEST
-        return results.exists() and results.stat().st_mtime_ns >= manifest.stat().st_mtime_ns
+    def has_ended(self) -> bool:
+        """Whether results.json is there, of this model.pt: the last thing that a run writes. All ranks together."""
+        return parallel.objects(parallel.rank() == 0 and self._has_results())[0]
+
+    def _has_results(self) -> bool:
+        try:
+            content = json.loads((self.path / "results.json").read_text())
+            return content["model_digest"] == file_digest(self.path / "model.pt")
+        except (OSError, ValueError, LookupError, TypeError):
+            return False
 
     def keep(self) -> None:
         """The new run has a checkpoint: what was put aside goes (rank 0)."""

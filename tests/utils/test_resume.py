@@ -1,13 +1,14 @@
 """What a run goes on from, and what it refuses to."""
 
 import json
-import os
 
 import pytest
 import torch
 
+from tests import gloo, ranks
 from utils import resume
 from utils.checkpoint import CheckpointError, Saver, every
+from utils.files import file_digest
 from utils.run_folder import RunFolder
 
 CONFIG = {
@@ -15,6 +16,10 @@ CONFIG = {
     "resume_changes": [], "overwrite": False, "network": "tiny", "output": None, "fp16": False,
 }  # fmt: skip
 DATA = {"identities": 12, "digest": "abc"}
+STATE = {
+    "config": {**CONFIG, "total_batch_size": 16}, "data": DATA, "last_step": 100, "number": 1, "damaged": [],
+    "parts": {},
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -22,8 +27,7 @@ def folder(tmp_path):
     """A run with checkpoints of steps 10, 20 and 30, of 100."""
     saver = Saver(tmp_path / "checkpoints", keep=9)
     for number in (1, 2, 3):
-        state = {"number": number, "config": {**CONFIG, "total_batch_size": 16}, "data": DATA, "last_step": 100}
-        saver.save(10 * number, {"a": torch.zeros(5)}, {"b": torch.zeros(5)}, state)
+        saver.save(10 * number, {"a": torch.zeros(5)}, {"b": torch.zeros(5)}, {**STATE, "number": number})
     saver.finish()
     return RunFolder(tmp_path)
 
@@ -108,21 +112,56 @@ def test_overwrite_goes_on_with_a_run_that_has_not_ended(folder):
     assert damaged.checkpoint.step == 20  # its digest tells
 
 
-@pytest.mark.parametrize("at_the_end", [False, True])
-def test_overwrite_replaces_a_run_that_has_its_results(tmp_path, at_the_end):
-    """One that was killed in its last evaluation has come to its last step, but not to its end."""
-    folder = RunFolder(tmp_path)
-    (tmp_path / "results.json").write_text("of an earlier end, before max_step was raised")
-    os.utime(tmp_path / "results.json", (1e9, 1e9))
+def test_overwrite_replaces_a_run_of_another_step(folder):
+    with pytest.raises(ValueError, match="16 in the run so far, now 8; .*overwrite=True replaces"):
+        resume.images_a_step({**CONFIG, "total_batch_size": 8}, earlier(folder, total_batch_size=8)[0].config, 1)
+    assert earlier(folder, total_batch_size=8, overwrite=True)[0] == (None, None)
+
+
+def test_a_run_has_ended_when_its_results_are_written(tmp_path):
+    """A run that was stopped in its last evaluation is not replaced: it has to be evaluated, no more."""
+    saver, folder = Saver(tmp_path / "checkpoints", keep=9), RunFolder(tmp_path)
+    saver.save(100, {"a": torch.zeros(5)}, {"b": torch.zeros(5)}, STATE)
+    saver.finish()
+    model, results = tmp_path / "model.pt", tmp_path / "results.json"
+    for content in (None, "half", "[]", json.dumps({"model_digest": "of an earlier model"})):
+        model.write_text("model")
+        if content is not None:
+            results.write_text(content)
+        assert earlier(folder, overwrite=True)[0].checkpoint.step == 100
+    results.write_text(json.dumps({"model_digest": file_digest(model)}))
+    assert earlier(folder, overwrite=True)[0] == (None, None)
+    model.unlink()
+    assert earlier(folder, overwrite=True)[0].checkpoint.step == 100
+
+
+@pytest.mark.parametrize("content", ["3", "[]", "{}", '{"architectures": ["X"]}', '{"total_batch_size": "x"}', "{"])
+def test_a_config_of_another_program_is_no_run(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    assert earlier(RunFolder(tmp_path))[0] == (None, None)
+
+
+@pytest.mark.parametrize("name", STATE)
+@pytest.mark.parametrize("value", [None, "text"])
+def test_a_checkpoint_of_another_program_is_refused(tmp_path, name, value):
     saver = Saver(tmp_path / "checkpoints", keep=9)
-    state = {"number": 1, "config": {**CONFIG, "total_batch_size": 16}, "data": DATA, "last_step": 10}
+    state = {**STATE, name: value} if value else {key: known for key, known in STATE.items() if key != name}
     saver.save(10, {"a": torch.zeros(5)}, {"b": torch.zeros(5)}, state)
     saver.finish()
-    if at_the_end:
-        (tmp_path / "results.json").write_text("{}")
-    found = earlier(folder, overwrite=True)[0]
-    assert (found.checkpoint is None) == at_the_end
-    assert earlier(folder)[0].checkpoint.step == 10
+    for words in ({}, {"overwrite": True}):
+        with pytest.raises(CheckpointError, match=f"step_00000010: its state lacks {name}, no training wrote it"):
+            earlier(RunFolder(tmp_path), **words)
+
+
+def test_each_machine_may_call_the_shared_folder_differently(folder, tmp_path_factory):
+    other = tmp_path_factory.mktemp("mounted") / "elsewhere"
+    other.symlink_to(folder.path)
+    for damaged in (False, True):
+        if damaged:
+            damage(folder, 30)
+        found = gloo.run(2, ranks.find_checkpoint, [str(folder.path), str(other)])
+        step = 20 if damaged else 30
+        assert found == [f"{path}/checkpoints/step_{step:08d}" for path in (folder.path, other)]
 
 
 def test_harmless_keys_and_new_ones_may_differ():
