@@ -43,3 +43,11 @@ def write_pairs(path: Path, pairs: int = 40, identities: int = 10) -> None:
         images += [encode(photo(one, pair)), encode(photo(other, 1000 + pair))]
         same.append(matched)
     write_bin(path, images, same)
+
+
+def write_run(root: Path) -> Path:
+    """What a run needs: records, the set `pairs.bin`, and `run.py`, a config that changes nothing. Returns `root`."""
+    write_records(root)
+    write_pairs(root / "pairs.bin")
+    (root / "run.py").write_text("from easydict import EasyDict as edict\n\nconfig = edict()\n")
+    return root

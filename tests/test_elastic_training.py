@@ -42,10 +42,7 @@ with user_errors():
 
 @pytest.fixture
 def data(tmp_path):
-    faces.write_records(tmp_path / "faces")
-    faces.write_pairs(tmp_path / "faces" / "pairs.bin")
-    (tmp_path / "faces" / "run.py").write_text("from easydict import EasyDict as edict\n\nconfig = edict()\n")
-    return tmp_path / "faces"
+    return faces.write_run(tmp_path / "faces")
 
 
 @pytest.fixture

@@ -29,11 +29,7 @@ COLUMNS = 4  # the queue's ring and the classes go through several blocks: their
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("faces")
-    faces.write_records(root)
-    faces.write_pairs(root / "pairs.bin")
-    (root / "run.py").write_text("from easydict import EasyDict as edict\n\nconfig = edict()\n")
-    return root
+    return faces.write_run(tmp_path_factory.mktemp("faces"))
 
 
 def run(size: int, data: Path, output: Path, *words: str, columns: int | None = COLUMNS) -> dict:

@@ -32,11 +32,7 @@ QGFACE = [
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    root = tmp_path_factory.mktemp("faces")
-    faces.write_records(root)
-    faces.write_pairs(root / "pairs.bin")
-    (root / "run.py").write_text("from easydict import EasyDict as edict\n\nconfig = edict()\n")
-    return root
+    return faces.write_run(tmp_path_factory.mktemp("faces"))
 
 
 def command(data: Path, *words: str, processes: int = 1) -> list[str]:

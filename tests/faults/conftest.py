@@ -98,11 +98,8 @@ def one_error(done: subprocess.CompletedProcess) -> str:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("faces")
-    faces.write_records(root)
-    for name in ("pairs", "more"):
-        faces.write_pairs(root / f"{name}.bin")
-    (root / "run.py").write_text("from easydict import EasyDict as edict\n\nconfig = edict()\n")
+    root = faces.write_run(tmp_path_factory.mktemp("faces"))
+    faces.write_pairs(root / "more.bin")
     return root
 
 

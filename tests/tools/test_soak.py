@@ -36,10 +36,7 @@ LAST, VERBOSE = 7, 3  # 88 photos
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that has ended."""
-    root = tmp_path_factory.mktemp("faces")
-    faces.write_records(root)
-    faces.write_pairs(root / "pairs.bin")
-    (root / "run.py").write_text("from easydict import EasyDict as edict\n\nconfig = edict()\n")
+    root = faces.write_run(tmp_path_factory.mktemp("faces"))
     gloo.run(1, ranks.train, [str(root / "run.py"), f"rec={root}", f"output={root / 'run'}", *WORDS])
     return root / "run"
 
