@@ -10,6 +10,7 @@ from tests.faults.conftest import one_error, processes
 HANGS = "step_timeout=0.1"
 
 
+@pytest.mark.slow
 def test_a_process_that_hangs_is_found_and_each_says_where_it_was(trial, reference):
     done = trial.ends({"at": "forward", "step": 5, "rank": 1, "what": "hang"}, words=[HANGS])
     assert done.returncode == 1, done.stderr

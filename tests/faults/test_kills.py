@@ -15,9 +15,10 @@ KILLS = {
     "before pruning": (0, "before pruning", 6, [2, 4, 6]),
     "before model.pt": (0, "before model.pt", 6, [4, 6]),
 }
+QUICK = ("forward", "half of the shared file", "before pruning")
 
 
-@pytest.mark.parametrize("name", KILLS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in KILLS])
 def test_a_killed_process_loses_nothing_that_was_saved(trial, reference, name):
     rank, point, step, *kept = KILLS[name]
     done = trial.ends({"at": point, "step": step, "rank": rank, "what": "kill"})

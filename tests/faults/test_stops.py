@@ -36,6 +36,7 @@ def test_a_signal_saves_the_step_that_it_meets(trial, reference, name, rank, poi
     trial.ends_as(reference)
 
 
+@pytest.mark.slow
 def test_a_signal_during_an_evaluation_leaves_it_to_the_next_start(data, trial, tmp_path):
     """The other target is not begun; what there is of the first is not told, as the next start evaluates both."""
     whole = Trial(data, tmp_path / "whole", *TARGETS)
@@ -49,6 +50,7 @@ def test_a_signal_during_an_evaluation_leaves_it_to_the_next_start(data, trial, 
     assert results[0].replace(str(whole.folder), "") == results[1].replace(str(trial.folder), "")
 
 
+@pytest.mark.slow
 def test_a_run_whose_time_is_over_goes_on(trial, reference):
     words = ["max_time=0.02"]  # over before the first step
     for step in (1, 2):
