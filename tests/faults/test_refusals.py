@@ -33,8 +33,11 @@ CONFIGS = {
     "another lr": (["lr=0.1"], "is of another run: lr=0.02, now 0.1; output=FOLDER"),
     "several keys": (["lr=0.1", "seed=1"], r"is of another run: .*seed=2048, now 1.*; output=FOLDER"),
     "another network": (["network=mini"], "is of another run: network='tiny', now 'mini'"),
-    "another network, accepted": (["network=mini", "resume_changes=['network']"], "is of another network"),
-    "another dimension, accepted": (["embedding_size=8", "resume_changes=['embedding_size']"], "of another network"),
+    "another network, accepted": (["network=mini", "resume_changes=['network']"], "network cannot change within a run"),
+    "another dimension, accepted": (
+        ["embedding_size=8", "resume_changes=['embedding_size']"],
+        "embedding_size cannot change within a run",
+    ),
     "other images a step": (["total_batch_size=8"], "images a step: 12 in the run so far, now 8"),
     "other data": (["rec={other}"], "images of the data 88, now 99.*digest of the index of the data"),
     "one key of two accepted": (["lr=0.1", "seed=1", "resume_changes=['lr']"], "another run: seed=2048, now 1; "),
