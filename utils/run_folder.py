@@ -13,7 +13,7 @@ CONTENTS = (
     *("config.json", "metrics.jsonl", "damaged.txt", "results.json", "results", "model.pt"),
     *("checkpoints", "tensorboard"),
 )
-LEFTOVERS = (".*.part", "*/.*.part", ".writable.*", ".token.*")  # of a process that was killed
+LEFTOVERS = (".*.[0-9]*.part", "*/.*.[0-9]*.part", ".writable.*", ".token.*")  # of a process that was killed
 PASSING = {"config.json", "metrics.jsonl", "damaged.txt", "checkpoints", "tensorboard"}  # what a run has at first
 
 

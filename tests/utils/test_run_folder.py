@@ -110,5 +110,6 @@ def test_what_a_killed_process_had_begun_to_write_goes(tmp_path, earlier):
     (tmp_path / "tensorboard").mkdir()
     for name in (".model.pt.17.part", "tensorboard/.events.17.part", ".writable.17", f".token.{'0' * 32}"):
         (tmp_path / name).write_text("half")
+    (tmp_path / ".film.part").write_text("the user's own")
     RunFolder(tmp_path).open()
-    assert contents(tmp_path) == earlier
+    assert contents(tmp_path) == {**earlier, ".film.part": "the user's own"}
