@@ -146,6 +146,8 @@ class Saver:
         files |= {name: _entry(beside / name) for name in (SHARED, STATE)}
         self._written.set()
         files |= {shard(rank): self._entry_of(beside, rank) for rank in range(1, self.ranks)}
+        if not all((beside / name).exists() for name in files):  # another rank may have made a lost folder again
+            raise FileNotFoundError(f"a part of {beside.name} is missing")
         _write_json(beside / MANIFEST, {"format": FORMAT, "files": files})
         sync(beside)
         self._put(beside, place(self.folder, step))

@@ -7,6 +7,7 @@ import resource
 import shutil
 import threading
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -262,3 +263,23 @@ def test_a_new_saver_begins_without_leftovers_and_leaves_the_rest(tmp_path):
     Saver(tmp_path, 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "step_00000001", "step_00000003.damaged"]
     assert newest_whole(every(tmp_path), check) == (tmp_path / "step_00000001", [])
+
+
+def test_a_folder_that_disappears_and_is_made_again_by_a_slower_rank(tmp_path, monkeypatch):
+    """Rank 0 finds the other's part there, but its own is gone."""
+    made = Saver(tmp_path / "run", 5)
+    made.ranks, attempts = 2, []
+
+    def slower_rank(_):
+        if not attempts:
+            shutil.rmtree(tmp_path / "run")
+        attempts.append(f".step_00000007.{made._token}{'.again' if attempts else ''}")
+        beside = tmp_path / "run" / attempts[-1]
+        beside.mkdir(parents=True, exist_ok=True)
+        saver.write_tensors(beside / "rank_1.safetensors", checkpoints.sharded(7, 1))
+        saver._write_json(beside / "rank_1.json", saver._entry(beside / "rank_1.safetensors"))
+
+    monkeypatch.setattr(saver, "time", mock.Mock(sleep=slower_rank))
+    checkpoints.save(made, 7)
+    made.finish()
+    assert checkpoints.steps(tmp_path / "run") == [7] and len(attempts) == 2
