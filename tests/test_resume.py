@@ -223,3 +223,10 @@ def test_the_watchdog_waits_with_a_step_for_the_other_ranks_and_lets_evaluations
         seen += [watching] * (event == "evaluate")
         assert event != "beat" or after == "agree"
     assert events.count("beat") == LAST - 5 and seen == [False] * 3  # after steps 5, 10 and 14
+
+
+def test_what_begins_anew_cannot_be_started_again_by_the_launcher(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "1")
+    with pytest.raises(ValueError, match="resume=False begins anew at each restart"):
+        run(1, data, tmp_path / "run", "resume=False")
+    assert not (tmp_path / "run").exists()

@@ -27,7 +27,8 @@ class Parser(argparse.ArgumentParser):
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
-    """Turn `ValueError` (bad input) and `OSError` (missing or unwritable files) into `error: ...` and exit code 2.
+    """Turn `ValueError` (bad input) and `OSError` (missing or unwritable files) into `error: ...` and exit code 2; a
+    worker process that was killed into exit code 1.
 
     A process that utils/launch.py started hands the line to it, so that several ranks with the same trouble say it
     once. Such a process ends when its launcher is gone.
@@ -37,9 +38,10 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as error:
+        code = 1 if isinstance(error, ChildProcessError) else 2  # a killed process is nobody's mistake
         report(str(error))
-        parallel.leave(2)
-        raise SystemExit(2) from None
+        parallel.leave(code)
+        raise SystemExit(code) from None
     except RuntimeError as error:
         if "closed by peer" in str(error) or "reset by peer" in str(error):
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left to save

@@ -110,6 +110,11 @@ def leave(code: int) -> None:
         os._exit(code)
 
 
+def may_start_again() -> bool:
+    """Whether the launcher starts processes again after a failure, or when machines come and go."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) > 0
+
+
 def rank() -> int:
     """This process's number, 0 without a group."""
     return dist.get_rank() if dist.is_initialized() else 0

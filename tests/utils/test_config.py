@@ -114,7 +114,7 @@ def test_files_that_are_no_configs(tmp_path):
             config.load(str(tmp_path / "bad.py"), [], CONFIGS)
 
 
-def test_every_key_is_read_by_the_training_script():
-    script = (ROOT / "train.py").read_text()
+def test_every_key_is_read_by_a_run():
+    script = "".join((ROOT / name).read_text() for name in ("train.py", "recognition/build.py", "utils/resume.py"))
     keys = config.load("demo", [], CONFIGS).keys()
     assert not [key for key in keys if not re.search(rf'cfg\.{key}\b|"{key}"', script)]
