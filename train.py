@@ -58,9 +58,7 @@ def main(words: list[str]) -> int:
     parallel.must_agree("config", {key: value for key, value in cfg.items() if key not in PER_MACHINE})
     cpu = world.device.type == "cpu"
     if cfg.resume is False and parallel.may_start_again():
-        raise ValueError(
-            "resume=False would begin anew after each restart (MAX_RESTARTS, NNODES=1:2); use resume='auto'"
-        )
+        raise ValueError("resume=False begins anew at each restart, and MAX_RESTARTS allows some; use resume='auto'")
 
     # ----- data
     source, targets, facts = open_data(cfg, world)
