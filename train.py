@@ -53,8 +53,8 @@ def main(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         raise SystemExit("usage: python train.py CONFIG [key=value ...]   (configs/base.py lists the keys)")
     cfg = config.load(words[0], words[1:], ROOT / "configs")
-    stop = Stop(cfg.max_time)
     world = parallel.init(cfg.device)
+    stop = Stop(cfg.max_time)
     parallel.must_agree("config", {key: value for key, value in cfg.items() if key not in PER_MACHINE})
     cpu = world.device.type == "cpu"
     if cfg.resume is False and parallel.may_start_again():

@@ -14,6 +14,9 @@ from tqdm import tqdm
 from utils import parallel
 from utils.stop import Stop, end_with_launcher
 
+# what torch says when a process at the other end, or the launcher where they meet, is gone
+LOST = ("closed by peer", "reset by peer", "Connection was likely closed", "Broken pipe")
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are the same one line as every other mistake's."""
@@ -43,7 +46,7 @@ def user_errors() -> Iterator[None]:
         parallel.leave(code)
         raise SystemExit(code) from None
     except RuntimeError as error:
-        if "closed by peer" in str(error) or "reset by peer" in str(error):
+        if any(words in str(error) for words in LOST):
             signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left to save
             with contextlib.suppress(KeyboardInterrupt):
                 time.sleep(0 if Stop.terminated else 10)  # another rank says why; the launcher ends this one

@@ -4,11 +4,14 @@ Shapes: `b` rows of this rank, `B` rows of all ranks, in rank order.
 """
 
 import atexit
+import contextlib
 import datetime
 import inspect
 import os
+import signal
 import sys
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,13 +57,25 @@ def init(device: str = "auto", timeout_minutes: float = 30) -> World:
     chosen = choose_device(device, local_rank)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
+    timeout = datetime.timedelta(minutes=timeout_minutes)
     if size > 1 and not dist.is_initialized():
-        dist.init_process_group(
-            "nccl" if chosen.type == "cuda" else "gloo", timeout=datetime.timedelta(minutes=timeout_minutes)
-        )
+        with _ended_by_sigterm():
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timeout)
     if chosen.type == "cuda" and size > 1:
-        _hosts[0] = dist.new_group(backend="gloo", timeout=datetime.timedelta(minutes=timeout_minutes))
+        _hosts[0] = dist.new_group(backend="gloo", timeout=timeout)
     return World(rank(), world_size(), local_rank, chosen)
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """A process that waits for one which has died does not come back to Python, where a handler could run; there is
+    nothing to tidy up yet.
+    """
+    earlier = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def choose_device(device: str, local_rank: int = 0) -> torch.device:

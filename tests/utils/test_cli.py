@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from tests.conftest import ROOT
 
 SCRIPT = """
@@ -13,14 +15,19 @@ from utils.stop import Stop
 with user_errors():
     stop = Stop()  # SIGTERM is only noted
     print("ready", flush=True)
-    raise RuntimeError("Connection closed by peer [127.0.0.1]:29500")
+    raise RuntimeError({said!r})
 """
+SAID = [
+    "Connection closed by peer [127.0.0.1]:29500",
+    "Failed to recv, got 0 bytes. Connection was likely closed. Did the remote server shutdown or crash?",
+]
 
 
-def test_a_process_that_waits_to_be_ended_after_another_failed_ends_at_the_launchers_word():
+@pytest.mark.parametrize("said", SAID)
+def test_a_process_that_waits_to_be_ended_after_another_failed_ends_at_the_launchers_word(said):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT], env=environment, **pipes)
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT.format(said=said)], env=environment, **pipes)
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.5)
     process.terminate()

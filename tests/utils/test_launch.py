@@ -150,3 +150,24 @@ def test_workers_do_not_outlive_a_launcher_that_is_killed(tmp_path, how):
     process.kill()
     no_worker_is_left(tmp_path, 3)
     process.communicate()
+
+
+def test_a_worker_that_dies_before_the_others_meet_it_does_not_keep_them(tmp_path):
+    (tmp_path / "worker.py").write_text(
+        "import os, signal\n"
+        "from utils import parallel\n"
+        "from utils.cli import user_errors\n"
+        "with user_errors():\n"
+        "    if os.environ['RANK'] == '1':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    parallel.init('cpu')\n"
+    )
+    words = [sys.executable, str(ROOT / "utils" / "launch.py"), "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*words, str(tmp_path / "worker.py")], env=environment, capture_output=True, text=True, timeout=25
+    )  # torchrun would kill the other after 30 s
+    assert (done.returncode, done.stderr) == (
+        1,
+        "error: process 1 ended with signal SIGKILL; the others were stopped\n",
+    )
