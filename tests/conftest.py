@@ -1,5 +1,6 @@
 """Fixtures that several test files use."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,12 @@ import torch
 torch.set_num_threads(1)  # several processes share the cores of a small machine
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def usual_signals() -> None:
+    """For `preexec_fn`: what is started under nohup, or in the background of a script, would pass over these."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def pytest_addoption(parser):

@@ -2,6 +2,7 @@
 milliseconds.
 """
 
+import contextlib
 import os
 import tempfile
 import traceback
@@ -50,9 +51,11 @@ class Group:
             self.processes.append(process)
 
     def call(self, function: Callable, arguments: tuple) -> list:
-        for pipe in self.pipes:
-            pipe.send((function, arguments))
-        answers = [pipe.recv() if pipe.poll(120) else (False, "no answer within 120 s") for pipe in self.pipes]
+        answers = [(False, "it has ended") for _ in self.pipes]
+        with contextlib.suppress(ConnectionError, EOFError):
+            for pipe in self.pipes:
+                pipe.send((function, arguments))
+            answers = [pipe.recv() if pipe.poll(120) else (False, "no answer within 120 s") for pipe in self.pipes]
         failed = [f"rank {rank}: {value}" for rank, (good, value) in enumerate(answers) if not good]
         if failed:
             _groups.pop(len(self.pipes), None)

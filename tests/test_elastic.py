@@ -160,10 +160,9 @@ def test_any_machine_can_be_missed_where_they_meet_in_a_file(machines, tmp_path)
     wait_for(log, known, 2)
 
 
-@pytest.mark.parametrize("nodes", ["1:2", "2"])
-def test_a_worker_that_fails_is_started_again_with_all_others(machines, nodes):
+def test_a_worker_that_fails_is_started_again_with_all_others(machines):
     for machine in machines:
-        machine.environment |= {"NNODES": nodes, "MAX_RESTARTS": "1"}
+        machine.environment |= {"NNODES": "2", "MAX_RESTARTS": "1"}
     log = begin(machines)
     known = len(read(log))
     (log.parent / "log.crash").touch()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from recognition.models import open_model
-from tests import faces
+from tests import faces, ranks
 from utils.bins import write_bin
 from utils.jpeg import encode
 from utils.stop import STOPPING
@@ -158,7 +158,8 @@ def test_two_processes_say_an_error_once(data, tmp_path, word, message):
 
 def test_earlier_results_are_left_alone(data, tmp_path):
     words = ["batch_size=8", "max_step=2", f"output={tmp_path / 'run'}"]
-    assert train(data, *words).returncode == 0
+    words = [str(data / "run.py"), f"rec={data}", *COMMON, *words]
+    ranks.train(words)
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
     for extra, message in (
         (["resume=False"], "of a run; resume='auto' continues one that has checkpoints"),
@@ -169,10 +170,13 @@ def test_earlier_results_are_left_alone(data, tmp_path):
         (["resume=True", "batch_size=4"], "total_batch_size=8 keeps it"),
         (["resume=True", "optimizer=adamw"], "of another run: optimizer='sgd', now 'adamw'"),
     ):
-        done = train(data, *words, *extra)
-        assert done.returncode == 2 and message in done.stderr, done.stderr
+        with pytest.raises(ValueError) as caught:  # one line and exit code 2, as every mistake
+            ranks.train([*words, *extra])
+        assert message in str(caught.value)
         assert {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()} == before
-    assert train(data, *words, "overwrite=True").returncode == 0
+    written = (tmp_path / "run" / "model.pt").stat().st_mtime_ns
+    ranks.train([*words, "overwrite=True"])
+    assert (tmp_path / "run" / "model.pt").stat().st_mtime_ns > written
 
 
 def test_a_cut_image_stops_the_run_with_its_key(data, tmp_path):

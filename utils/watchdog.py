@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -28,8 +29,10 @@ class Watchdog:
     def __init__(self, minutes: float | None, say: Callable[[str], None]):
         self._minutes, self._say = minutes, say
         self._beats, self._paused, self._closed = 0, False, threading.Event()
+        weakref.finalize(self, self._closed.set)  # a run that failed watches no longer
         if minutes is not None:
-            threading.Thread(target=self._watch, daemon=True).start()
+            arguments = weakref.ref(self), self._closed, 60 * minutes
+            threading.Thread(target=_watch, args=arguments, daemon=True).start()
 
     def beat(self) -> None:
         """A step was finished. Costs nanoseconds."""
@@ -48,16 +51,6 @@ class Watchdog:
         """Watch no longer."""
         self._closed.set()
 
-    def _watch(self) -> None:
-        limit = 60 * self._minutes
-        tick = min(1.0, limit / 10)
-        seen, silent = self._beats, 0.0
-        while not self._closed.wait(tick):
-            silent = 0.0 if self._paused or self._beats != seen else silent + tick
-            seen = self._beats
-            if silent >= limit:
-                self._end()
-
     def _end(self) -> None:
         rank, limit = parallel.rank(), f"{self._minutes:g} minutes"
         self._say(f"process {rank}: no step within {limit}; it is in {place()}")
@@ -65,6 +58,16 @@ class Watchdog:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)  # what is registered with atexit may wait for what hangs
+
+
+def _watch(watchdog: "weakref.ref[Watchdog]", closed: threading.Event, limit: float) -> None:
+    tick, seen, silent = min(1.0, limit / 10), 0, 0.0
+    while not closed.wait(tick) and (dog := watchdog()) is not None:
+        silent = 0.0 if dog._paused or dog._beats != seen else silent + tick
+        seen = dog._beats
+        if silent >= limit:
+            dog._end()
+        del dog  # it may go while this waits
 
 
 def place() -> str:

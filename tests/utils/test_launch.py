@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, usual_signals
 from utils.stop import STOPPING
 
 # Each worker appends to its own file what it does.
@@ -49,7 +49,8 @@ def start(folder: Path, how: str, *options: str, **variables: str) -> subprocess
     words = [sys.executable, str(ROOT / "utils" / "launch.py"), *options, str(folder / "worker.py"), how, str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder)}
     environment |= variables
-    return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipes = {"stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(words, env=environment, start_new_session=True, preexec_fn=usual_signals, **pipes)
 
 
 def told(folder: Path, rank: int) -> list[str]:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, usual_signals
 from utils.stop import RESTART, STOPPING, VARIABLE, Launcher, Stop, exit_code
 
 # A run of many steps that tells what it was asked; "ready" once its handlers are there.
@@ -32,7 +32,9 @@ def loop(saving: float = 0, **options) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop(VARIABLE, None)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, "-c", LOOP, str(saving)], env=environment, **pipes, **options)
+    process = subprocess.Popen(
+        [sys.executable, "-c", LOOP, str(saving)], env=environment, **{"preexec_fn": usual_signals, **pipes, **options}
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 

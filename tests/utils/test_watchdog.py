@@ -80,3 +80,17 @@ def test_a_process_that_was_suspended_goes_on(tmp_path):
     time.sleep(3)
     process.send_signal(signal.SIGCONT)
     assert process.communicate(timeout=10) == ("done\n", None) and process.returncode == 0
+
+
+def test_a_run_that_failed_is_watched_no_longer(alarms):
+    """Its process may go on, as that of a program which calls `train.main`."""
+
+    def fails() -> None:
+        dog = Watchdog(LIMIT, print)
+        dog.beat()
+        raise ValueError("the run")
+
+    with pytest.raises(ValueError):
+        fails()
+    time.sleep(1)
+    assert not alarms
