@@ -100,7 +100,7 @@ def test_mistakes_are_one_line(words, variables, message):
     assert stderr.startswith("error: ") and stderr.count("\n") == 1
 
 
-@pytest.mark.slow
+@pytest.mark.slow(longest=True)  # begins first, so that it is not left to run alone
 @pytest.mark.timeout(900)
 def test_the_demo_knows_people_it_has_never_seen(tmp_path):
     code, stdout, stderr = finish(start("demo", f"output={tmp_path / 'run'}", OMP_NUM_THREADS="2"), 800)

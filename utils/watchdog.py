@@ -51,9 +51,12 @@ class Watchdog:
         """Watch no longer."""
         self._closed.set()
 
-    def _end(self) -> None:
+    def _end(self, patience: float) -> None:
         rank, limit = parallel.rank(), f"{self._minutes:g} minutes"
         self._say(f"process {rank}: no step within {limit}; it is in {place()}")
+        sys.stdout.flush()
+        if self._closed.wait(patience):  # the others say where they are too, before the first end stops them
+            return
         cli.report(f"process {rank} finished no step within {limit} (step_timeout); above is where each process was")
         sys.stdout.flush()
         sys.stderr.flush()
@@ -66,7 +69,7 @@ def _watch(watchdog: "weakref.ref[Watchdog]", closed: threading.Event, limit: fl
         silent = 0.0 if dog._paused or dog._beats != seen else silent + tick
         seen = dog._beats
         if silent >= limit:
-            dog._end()
+            dog._end(3 * tick)
         del dog  # it may go while this waits
 
 
