@@ -16,13 +16,13 @@ FREE = (
     *("resume", "resume_changes", "overwrite", "keep_checkpoints", "keep_every", "save_every", "frequent", "verbose"),
     *("max_step", "max_time", "step_timeout", "nonfinite", "nonfinite_limit", "corrupt"),
 )
+SIZES = ("batch_size", "total_batch_size")  # together: the images of a step
 # keys that decide what the tensors and the position of a checkpoint mean
 FIXED = (
     *("network", "embedding_size", "optimizer", "momentum", "pool", "queue_size", "queue_dtype", "queue_delta"),
-    *("gradient_acc", "seed", "shuffle_shards", "batch_size", "total_batch_size"),
+    *("gradient_acc", "seed", "shuffle_shards", *SIZES),
 )
 STATE = {"config": dict, "data": dict, "last_step": int, "number": int, "damaged": list, "parts": dict}  # of state.json
-SIZES = ("batch_size", "total_batch_size")  # together: the images of a step
 
 
 def find(folder: Path, resume: bool | str, say: Callable[[str], None]) -> Checkpoint | None:

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from recognition.models import read_tensors
+from tests.runs import Runs
 
 TENSORS = {"fc.weight": torch.arange(6.0).view(2, 3).t(), "fc.bias": torch.tensor([1.0, 2, 3]), "n": torch.tensor(7)}
 
@@ -123,16 +124,6 @@ def test_tensors_of_every_type_and_views(tmp_path, lightning):
     read, _ = read_tensors(tmp_path / "m.ckpt")
     for name, tensor in tensors.items():
         assert read[name].dtype == tensor.dtype and torch.equal(read[name], tensor)
-
-
-class Runs:
-    """Pickled as a call."""
-
-    def __init__(self, function, *args):
-        self.call = (function, args)
-
-    def __reduce__(self):
-        return self.call
 
 
 @pytest.mark.parametrize(

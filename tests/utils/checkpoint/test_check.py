@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import checkpoints
+from tests.runs import Runs
 from utils.checkpoint import FORMAT, Checkpoint, CheckpointError, check, every, files, newest_whole, read_state
 
 FILES = ("manifest.json", "state.json", "shared.safetensors", "rank_0.safetensors")
@@ -154,16 +155,6 @@ def test_a_pickle_does_not_run_although_the_manifest_vouches_for_it(path, tmp_pa
     with pytest.raises(CheckpointError, match=f"{name} is no safetensors file"):
         Checkpoint(path)
     assert not marker.exists()
-
-
-class Runs:
-    """Pickled as a call."""
-
-    def __init__(self, function, *args):
-        self.call = (function, args)
-
-    def __reduce__(self):
-        return self.call
 
 
 @pytest.mark.parametrize(
