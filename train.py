@@ -190,6 +190,7 @@ def main(words: list[str]) -> int:
     if world.rank == 0:
         if not why:
             training.write(folder.path, folder / "model.pt", results, targets)
+        folder.close()
         print(farewell(folder.path, results, cfg) if not why else stopped_at(step, last_step, why, words))
     parallel.barrier()
     parallel.shutdown()

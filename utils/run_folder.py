@@ -1,8 +1,12 @@
 """The folder of a run: what was in it before stays until the new run has something to put in its place."""
 
 import atexit
+import fcntl
 import json
+import os
 import shutil
+import time
+import weakref
 from pathlib import Path
 
 from utils import parallel
@@ -15,6 +19,7 @@ CONTENTS = (
 )
 LEFTOVERS = (".*.[0-9]*.part", "*/.*.[0-9]*.part", ".writable.*", ".token.*")  # of a process that was killed
 PASSING = {"config.json", "metrics.jsonl", "damaged.txt", "checkpoints", "tensorboard"}  # what a run has at first
+PATIENCE, AT_ONCE = 20.0, 1.0  # seconds for the processes of a training that was stopped to end; not worth a word
 
 
 class RunFolder:
@@ -30,15 +35,52 @@ class RunFolder:
         self.path = Path(path)
         # `.moving` holds a part of the earlier contents, `.earlier` all of them
         self._moving, self._earlier = self.path / ".moving", self.path / ".earlier"
+        self._unlock = None
+
+    def _lock(self) -> None:
+        """Keep other trainings out until `close` or the end of this process (rank 0); not where the file system, as
+        NFS, has no locks for folders.
+
+        Raises:
+            ValueError: another training writes into the folder, and goes on doing so.
+        """
+        if parallel.rank() != 0 or self._unlock is not None or not self.path.is_dir():
+            return
+        handle = os.open(self.path, os.O_RDONLY)
+        self._unlock = weakref.finalize(self, os.close, handle)
+        began, waiting = time.monotonic(), False
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                waited = time.monotonic() - began
+                if waited > PATIENCE:
+                    raise ValueError(
+                        f"output folder {self.path}: another training writes into it; wait until that has ended, or "
+                        f"output=FOLDER names another"
+                    ) from None
+            except OSError:
+                return
+            if waited > AT_ONCE and not waiting:
+                print(f"note: another training writes into {self.path}; waiting {PATIENCE:.0f} s for its end")
+                waiting = True
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """Nothing more is written: another training may come."""
+        if self._unlock is not None:
+            self._unlock()
 
     def open(self) -> None:
         """Make the folder if it is not there; what a killed process had only begun to write goes.
 
         Raises:
-            ValueError: it cannot be written, or another rank sees another folder.
+            ValueError: it cannot be written, another training writes into it, or another rank sees another folder.
         """
         if parallel.rank() == 0:
             writable_folder(self.path)
+            self._lock()
             for path in [path for pattern in LEFTOVERS for path in self.path.glob(pattern)]:
                 path.unlink(missing_ok=True)
         token = self.path / f".token.{parallel.token()}"
@@ -114,9 +156,13 @@ class RunFolder:
         """A run that ended before its first checkpoint goes, and what it had put aside comes back.
 
         May be stopped anywhere: the next call goes on.
+
+        Raises:
+            ValueError: another training writes into the folder.
         """
         if parallel.rank() != 0:
             return
+        self._lock()
         if self._earlier.exists() and every(self.path / "checkpoints"):
             self.keep()  # it was stopped between its first checkpoint and this
         if self._earlier.exists():

@@ -1,9 +1,13 @@
 import json
+import multiprocessing
+import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests import gloo, ranks
+from utils import run_folder
 from utils.run_folder import CONTENTS, RunFolder
 
 
@@ -57,8 +61,10 @@ def test_earlier_results_go_when_the_new_run_has_a_checkpoint(tmp_path, earlier)
 
 
 def test_a_run_that_was_killed_right_after_its_first_checkpoint_has_replaced_the_earlier_one(tmp_path, earlier):
-    opened(tmp_path).begin({}, overwrite=True)
+    killed = opened(tmp_path)
+    killed.begin({}, overwrite=True)
     (tmp_path / "checkpoints" / "step_00000007").mkdir(parents=True)
+    killed.close()
     opened(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.json", "notes.txt"]
 
@@ -84,14 +90,15 @@ def test_being_killed_while_files_move_loses_nothing(tmp_path, earlier, monkeypa
             raise KeyboardInterrupt
         return rename(path, target)
 
+    folder = opened(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
-            folder = opened(tmp_path)
             folder.begin({}, overwrite=True)
             (tmp_path / "metrics.jsonl").write_text("new")
             folder.restore()
             raise AssertionError("fewer renames than expected")
+    folder.close()  # as the end of its process does
     with pytest.raises(ValueError, match="holds a run|holds config.json"):
         opened(tmp_path).begin({}, overwrite=False)
     assert contents(tmp_path) == earlier
@@ -113,3 +120,61 @@ def test_what_a_killed_process_had_begun_to_write_goes(tmp_path, earlier):
     (tmp_path / ".film.part").write_text("the user's own")
     RunFolder(tmp_path).open()
     assert contents(tmp_path) == {**earlier, ".film.part": "the user's own"}
+
+
+def hold(path: Path, answers, how: str) -> None:
+    """Another training, in a process of its own: it has the folder until it is killed, or closes it after a while."""
+    folder = opened(path)
+    answers.send("mine")
+    if how == "closes":
+        time.sleep(1.5)
+        folder.close()
+    time.sleep(60)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Start another training on `tmp_path`."""
+    context, begun = multiprocessing.get_context("fork"), []
+
+    def start(how: str):
+        answer, answers = context.Pipe(duplex=False)
+        begun.append(context.Process(target=hold, args=(tmp_path, answers, how)))
+        begun[-1].start()
+        assert answer.recv() == "mine"
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.join()
+
+
+@pytest.mark.parametrize("step", ["restore", "open"])
+def test_a_folder_that_another_training_writes_into_is_refused(tmp_path, monkeypatch, capsys, earlier, other, step):
+    monkeypatch.setattr(run_folder, "PATIENCE", 0.5)
+    monkeypatch.setattr(run_folder, "AT_ONCE", 0.2)
+    other("stays")
+    with pytest.raises(ValueError, match="another training writes into it; wait until that has ended, or output="):
+        getattr(RunFolder(tmp_path), step)()
+    assert capsys.readouterr().out.count("note: another training") == 1
+    assert contents(tmp_path) == earlier
+
+
+def test_a_folder_is_free_when_the_other_training_has_been_killed(tmp_path, monkeypatch, other):
+    monkeypatch.setattr(run_folder, "PATIENCE", 0.0)
+    process = other("stays")
+    process.kill()
+    process.join()
+    opened(tmp_path)
+
+
+def test_the_end_of_another_training_is_awaited(tmp_path, capsys, other):
+    other("closes")
+    opened(tmp_path)
+    assert "waiting 20 s for its end" in capsys.readouterr().out
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder.fcntl, "flock", mock.Mock(side_effect=OSError(9, "Bad file descriptor")))
+    opened(tmp_path)
