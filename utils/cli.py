@@ -47,9 +47,8 @@ def user_errors() -> Iterator[None]:
         raise SystemExit(code) from None
     except RuntimeError as error:
         if any(words in str(error) for words in LOST):
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left to save
-            with contextlib.suppress(KeyboardInterrupt):
-                time.sleep(0 if Stop.terminated else 10)  # another rank says why; the launcher ends this one
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # nothing is left to save
+            signal.sigtimedwait({signal.SIGTERM}, 0 if Stop.terminated else 10)  # another rank says why, and is awaited
             report("the connection to another process was lost")
             parallel.leave(1)
             raise SystemExit(1) from None
