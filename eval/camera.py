@@ -49,23 +49,53 @@ DISTANCES = {  # as SCface's: 1 is the farthest
 }
 
 
-def photograph(image: np.ndarray, index: int, distance: int) -> np.ndarray:
-    """The face as the camera stores it.
+class Shot(NamedTuple):
+    """What is done to one picture. `sigma` of defocus is None where the face moved, by `length` in the direction
+    `degrees`; the other way round these are None. `quality` is the JPEG's.
+    """
+
+    gamma: float
+    sigma: float | None
+    length: float | None
+    degrees: float | None
+    side: int
+    noise: float
+    quality: int
+
+
+def shot(index: int, distance: int) -> Shot:
+    """The strengths of an image's picture.
 
     Args:
         index: of the image in its set.
         distance: 1, 2 or 3.
     """
     ranges = DISTANCES[distance]
-    kind, amount, angle, light, side, grain, quality = uniforms(0, distance, np.array([index]), Purpose.CAMERA, 7)[0]
-    image = _lit(image, ranges.gamma ** (2 * light - 1))
-    if kind < 0.5:
-        image = degrade.blur(image, round(_between(ranges.defocus, amount), 1))  # few levels: each has a matrix
+    light, kind, amount, angle, side, noise, quality = uniforms(0, distance, np.array([index]), Purpose.CAMERA, 7)[0]
+    blur = (
+        (round(_between(ranges.defocus, amount), 1), None, None)  # few levels: each has a matrix that is kept
+        if kind < 0.5
+        else (None, _between(ranges.motion, amount), float(180 * angle))
+    )
+    return Shot(
+        float(ranges.gamma ** (2 * light - 1)),
+        *blur,
+        _whole(ranges.side, side),
+        _between(ranges.noise, noise),
+        _whole(ranges.quality, quality),
+    )
+
+
+def photograph(image: np.ndarray, index: int, distance: int) -> np.ndarray:
+    """The face as the camera stores it, a new image; arguments as in `shot`."""
+    how = shot(index, distance)
+    image = _lit(image, how.gamma)
+    if how.sigma is not None:
+        image = degrade.blur(image, how.sigma)
     else:
-        image = degrade.motion(image, _between(ranges.motion, amount), 180 * angle)
-    picture = degrade.small(image, _whole(ranges.side, side))
-    picture = degrade.noise(picture, _between(ranges.noise, grain), index, shot=True)
-    return jpeg.compressed(degrade.enlarged(picture), _whole(ranges.quality, quality))
+        image = degrade.motion(image, how.length, how.degrees)
+    picture = degrade.noise(degrade.small(image, how.side), how.noise, index, shot=True)
+    return jpeg.compressed(degrade.enlarged(picture), how.quality)
 
 
 def _lit(image: np.ndarray, gamma: float) -> np.ndarray:

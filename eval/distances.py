@@ -9,6 +9,7 @@ from eval.features import Features, unit
 from eval.identification import rank_rates, search
 from eval.protocol import Result
 
+BLOCK = 2**24  # scores held at a time
 RANKS = {"": 1, "_rank5": 5, "_rank10": 10}
 
 
@@ -54,7 +55,11 @@ def identify(features: Features, gallery: np.ndarray, identity: np.ndarray, name
 
 def _similarities(h: np.ndarray, gallery: np.ndarray, identity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(P,) float32 each; -1 where the gallery shows nobody else."""
-    scores = unit(h[~gallery]) @ unit(h[gallery]).T
-    same = identity[~gallery][:, None] == identity[gallery]
-    matched, unmatched = (np.where(kept, scores, -1.0).max(axis=1).astype(np.float32) for kept in (same, ~same))
-    return matched, unmatched
+    probes, columns = np.flatnonzero(~gallery), unit(h[gallery]).T
+    best = np.empty((2, len(probes)), np.float32)
+    step = max(1, BLOCK // columns.shape[1])
+    for start in range(0, len(probes), step):
+        rows = probes[start : start + step]
+        scores, same = unit(h[rows]) @ columns, identity[rows][:, None] == identity[gallery]
+        best[:, start : start + step] = [np.where(kept, scores, -1.0).max(axis=1) for kept in (same, ~same)]
+    return best[0], best[1]

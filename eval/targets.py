@@ -118,8 +118,10 @@ def _open(
 
 
 def _open_surveillance(root: Path, of: str, open_faces: OpenFaces | None) -> tuple[Target | None, str]:
-    if not of or open_faces is None:
-        raise ValueError("surveillance:NAME names a set of faces, as training takes them; which one, and who opens it?")
+    if not of:
+        raise ValueError("it names no faces; expected surveillance:NAME, the folder NAME or NAME.rec of faces")
+    if open_faces is None:
+        raise ValueError("it needs open_faces, which opens a set of faces")
     path = find_faces(root, of)
     if path is None:
         return None, f"no {of} or {of}.rec in {root}"
