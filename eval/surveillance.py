@@ -129,10 +129,14 @@ class Surveillance:
             ValueError: features of other images.
         """
         expect(features, len(self.images), self.name)
-        gallery = self.level == GALLERY
         levels = {name: self.level == level for name, level in LEVELS.items()}
-        result = identify(features, gallery, self.identity, levels)
-        return result._replace(evidence=result.evidence | {"distance": self.level[~gallery]})
+        result = identify(features, self.is_gallery, self.identity, levels)
+        return result._replace(evidence=result.evidence | {"distance": self.level[~self.is_gallery]})
+
+    @property
+    def is_gallery(self) -> np.ndarray:
+        """(n,) bool of `images`."""
+        return self.level == GALLERY
 
     def digest(self) -> str:
         """Of the images and of whom they show at which distance."""
