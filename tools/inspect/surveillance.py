@@ -3,7 +3,7 @@
     python -m tools.inspect surveillance FACES --output surveillance.png
 
 Each row is a probe: its identity's gallery image, then the probe itself, at d3, d2 and d1. Below a picture: pixels of
-the face on the sensor; out of focus (sigma) or moved (length), in pixels of the 112.
+the face on the sensor; defocus (sigma) or motion (length), in pixels of the 112.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main(words: list[str]) -> None:
     probes = np.flatnonzero(target.level == LEVELS["clean"])
     chosen = np.unique(np.linspace(0, len(probes) - 1, options.faces).astype(int))
     rows = [_row(target, int(place)) for place in chosen]
-    detail = "pixels on the sensor; out of focus (sigma) or moved (length), in pixels of the picture"
+    detail = "pixels on the sensor; defocus (sigma) or motion (length), in pixels of the picture"
     sheet.write(options.output, target.name, detail, ["gallery", *COLUMNS], rows)
     print(f"sheet    {options.output}")
 
@@ -53,6 +53,6 @@ def _row(target: Surveillance, place: int) -> sheet.Row:
     tiles = [sheet.Tile(target.images.read(at, at + 1)[0]) for at in (int(mate), *places)]
     for column, name in enumerate(COLUMNS[1:], 2):
         how = camera.shot(int(index), LEVELS[name])
-        blur = f"focus {how.sigma:.1f}" if how.sigma is not None else f"moved {how.length:.1f}"
+        blur = f"defocus {how.sigma:.1f}" if how.sigma is not None else f"motion {how.length:.1f}"
         tiles[column] = tiles[column]._replace(caption=f"{how.side} px", note=blur)
     return sheet.Row(f"identity {identity}", f"image {index}", tiles)
