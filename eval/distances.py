@@ -10,30 +10,31 @@ from eval.identification import rank_rates, search
 from eval.protocol import Result
 
 BLOCK = 2**24  # scores held at a time
+CLEAN = "clean"  # probes of no distance
 RANKS = {"": 1, "_rank5": 5, "_rank10": 10}
 
 
-def identify(features: Features, gallery: np.ndarray, identity: np.ndarray, names: Mapping[str, np.ndarray]) -> Result:
+def identify(features: Features, gallery: np.ndarray, identity: np.ndarray, levels: Mapping[str, np.ndarray]) -> Result:
     """Search the probes of each distance in the one gallery.
 
     Args:
         features: of n images.
         gallery: (n,) bool; all others are probes.
         identity: (n,) int.
-        names: distance -> (n,) bool, its probes; each probe has one.
+        levels: distance, or CLEAN, -> (n,) bool, its probes; each probe has one.
 
     Returns:
-        metrics `d1`, `d1_rank5`, `d1_rank10` and so on, `average` of d1 to d3 where all are there, `probes`, `xnorm`;
-        the headline are the distances. Evidence: `rank`, `identity`, `replicates/METRIC`; of each distance `matched/d1`
-        and `unmatched/d1` (float32): cosines of its probes with their own gallery image, and with the most similar one
-        of another identity.
+        metrics `d1`, `d1_rank5`, `d1_rank10` and so on, `average` of all distances where all are there, `probes`,
+        `xnorm`; the headline are the levels. Evidence: `rank`, `identity`, `replicates/METRIC`; of each level
+        `matched/d1` and `unmatched/d1` (float32): cosines of its probes with their own gallery image, and with the most
+        similar one of another identity.
     """
     probe = ~gallery
     rank = search(features.h[probe], features.h[gallery], identity[probe], identity[gallery]).rank
     matched, unmatched = _similarities(features.h, gallery, identity)
     parts: dict[str, Result] = {}
     evidence = {"rank": rank, "identity": identity[probe]}
-    for name, images in names.items():
+    for name, images in levels.items():
         chosen = images[probe]
         if not chosen.any():
             continue
@@ -42,10 +43,10 @@ def identify(features: Features, gallery: np.ndarray, identity: np.ndarray, name
         evidence |= parts[name].evidence | {f"matched/{name}": matched[chosen], f"unmatched/{name}": unmatched[chosen]}
     metrics = {metric: value for part in parts.values() for metric, value in part.metrics.items()}
     intervals = {metric: ends for part in parts.values() for metric, ends in part.intervals.items()}
-    distances = [name for name in names if name.startswith("d")]
+    distances = [name for name in levels if name != CLEAN]
     if all(name in parts for name in distances):
         metrics["average"] = float(np.mean([metrics[name] for name in distances]))
-        people = [np.unique(identity[names[name]]) for name in distances]
+        people = [np.unique(identity[levels[name]]) for name in distances]
         if all(np.array_equal(people[0], other) for other in people):  # else their draws are of different people
             evidence["replicates/average"] = np.mean([evidence[f"replicates/{name}"] for name in distances], axis=0)
             intervals["average"] = interval(evidence["replicates/average"])
