@@ -223,7 +223,7 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, T
         )
     folder = Path(cfg.val_dir or places[0])
     folder = folder.parent if folder.is_file() else folder
-    opened = open_targets(folder, cfg.val_targets, cfg.val_pairs)
+    opened = open_targets(folder, cfg.val_targets, cfg.val_pairs, open_faces=open_source)
     for name, why in opened.wrong.items():
         raise ValueError(f"val_targets: {name}: {why}")
     if opened.skipped and parallel.rank() == 0:

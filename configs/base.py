@@ -70,7 +70,7 @@ config.max_time = None  # minutes after which the run saves and ends; the same c
 config.step_timeout = 10.0  # minutes; a process that takes longer for a step hangs, and all are stopped
 config.frequent = 10  # steps between lines of metrics.jsonl
 config.verbose = 2000  # steps between evaluations; 0: after each epoch
-config.val_targets = []  # "lfw" for lfw.bin; scface, tinyface, ijbb, ijbc, cross_resolution: docs/evaluation.md
+config.val_targets = []  # "lfw" for lfw.bin; scface, ijbb, surveillance:FACES ...: docs/evaluation.md
 config.val_dir = None  # their folder; None: `rec`
 config.val_pairs = 600  # of its set that cross_resolution takes, a multiple of 10: it embeds each pair twelve times
 

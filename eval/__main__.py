@@ -17,6 +17,7 @@ from eval.results import Record, read_results
 from eval.table import results_table
 from eval.targets import CROSS_RESOLUTION, Opened, open_targets
 from eval.verification import BinImages
+from recognition.data.sources import open_source
 from recognition.embedder import Embedder
 from recognition.models import Model, open_model
 from utils import parallel
@@ -37,7 +38,7 @@ def main(words: list[str]) -> None:
         "use_detector_score": not options.no_detector_score,
         "with_images": model is not None,
     }
-    opened = open_targets(options.data, options.target, options.pairs, ijb)
+    opened = open_targets(options.data, options.target, options.pairs, ijb, open_source)
     _say_what_is_missing(opened, options.data)
     how = {"fusion": options.fusion, **{name: ijb[name] for name in ("use_norm_score", "use_detector_score")}}
     records = _with_features(opened, options, how) if model is None else _with_model(model, opened, options, how)
@@ -127,7 +128,11 @@ def _options(words: list[str]) -> argparse.Namespace:
         help="model.pt of a run, arcface_torch's, AdaFace's .ckpt, CVLface's, .safetensors, .onnx",
     )
     add("--data", type=Path, required=True, help="folder of the targets")
-    add("--target", nargs="+", help="lfw (DATA/lfw.bin) scface tinyface ijbb ijbc cross_resolution ...; default: all")
+    add(
+        "--target",
+        nargs="+",
+        help="lfw (DATA/lfw.bin) scface ijbb cross_resolution surveillance:FACES ...; default: all sets",
+    )
     add("--features", type=Path, metavar="FILE.npy", help="(n, D) or (n, 2 D), made elsewhere")
     add("--network", help="network of the model; default: what the file says, or is")
     add("--embedding-size", type=int, help="likewise")

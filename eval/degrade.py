@@ -41,7 +41,7 @@ def grade(name: str) -> Grade:
     if kind == "blur" and float(sigma) <= SIDE / 4:
         return lambda image, index: blur(image, float(sigma))
     if kind in ("noise", "shot") and float(sigma) <= 128:
-        return lambda image, index: noise(image, float(sigma), index, shot=kind == "shot")
+        return lambda image, index: noise(_checked(image), float(sigma), index, shot=kind == "shot")
     raise ValueError(
         f"grade {name!r}: expected 4px to {SIDE}px, jpeg1 to jpeg100, blur0 to blur{SIDE // 4} (sigma in pixels), "
         "noise0 to noise128 or shot0 to shot128 (sigma in grey levels)"
@@ -59,10 +59,17 @@ def resolution(image: np.ndarray, side: int) -> np.ndarray:
     Args:
         side: 1 to 112.
     """
-    if side == SIDE:
-        return _checked(image).copy()
-    shrink, enlarge = _camera(side)
-    return _separable(_separable(_checked(image), shrink), enlarge)
+    return _checked(image).copy() if side == SIDE else enlarged(small(image, side))
+
+
+def small(image: np.ndarray, side: int) -> np.ndarray:
+    """What lens and sensor make of it, steps 1 and 2: (side, side, 3) uint8; 1 <= side <= 112."""
+    return _separable(_checked(image), _camera(side)[0])
+
+
+def enlarged(picture: np.ndarray) -> np.ndarray:
+    """Step 3: (side, side, 3) uint8 -> (112, 112, 3) uint8."""
+    return _separable(picture, _camera(len(picture))[1])
 
 
 def blur(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -70,24 +77,49 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     return _separable(_checked(image), _gaussian(sigma))
 
 
+def motion(image: np.ndarray, length: float, degrees: float) -> np.ndarray:
+    """Blur along a line of `length` pixels: a face that moves while the shutter is open."""
+    weights = _line(length, degrees)
+    reach = len(weights) // 2
+    padded = np.pad(_checked(image), ((reach, reach), (reach, reach), (0, 0)), mode="symmetric").astype(np.float64)
+    total = np.zeros(image.shape)
+    for row, column in np.argwhere(weights).tolist():
+        total += weights[row, column] * padded[row : row + SIDE, column : column + SIDE]
+    return _rounded(total)
+
+
 def noise(image: np.ndarray, sigma: float, index: int, *, shot: bool = False) -> np.ndarray:
     """Independent Gaussian noise in each value of each pixel, rounded and cut off at 0 and 255.
 
     Args:
+        image: (H, W, 3) uint8.
         sigma: standard deviation in grey levels; with `shot` that at mid-grey (127.5).
         index: of the image in its set: its noise pattern, which grades share, so that they differ in strength only.
         shot: the variance is in proportion to the value, as that of counted photons is: dark parts stay clean.
     """
-    x = _checked(image).astype(np.float64)
+    x = image.astype(np.float64)
     strength = sigma * np.sqrt(x / 127.5) if shot else sigma
     return _rounded(x + strength * _normal(index, x.size).reshape(x.shape))
 
 
 def _normal(index: int, count: int) -> np.ndarray:
-    """(count,) float64 standard normal numbers of one image (Box and Muller 1958), count even."""
-    radius, angle = uniforms(0, 0, np.array([index]), Purpose.NOISE, count).reshape(2, -1)
+    """(count,) float64 standard normal numbers of one image (Box and Muller 1958)."""
+    radius, angle = uniforms(0, 0, np.array([index]), Purpose.NOISE, count + count % 2).reshape(2, -1)
     radius, angle = np.sqrt(-2 * np.log1p(-radius)), 2 * np.pi * angle
-    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])
+    return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:count]
+
+
+def _line(length: float, degrees: float) -> np.ndarray:
+    """(2 r + 1, 2 r + 1) weights that sum to 1: points along the line, each shared out to the four pixels around it."""
+    t = length * (np.linspace(-0.5, 0.5, 4 * int(np.ceil(length)) + 1))
+    x, y = t * np.cos(np.radians(degrees)), -t * np.sin(np.radians(degrees))
+    reach = int(np.ceil(length / 2)) + 1
+    weights = np.zeros((2 * reach + 1, 2 * reach + 1))
+    for row in (np.floor(y), np.floor(y) + 1):
+        for column in (np.floor(x), np.floor(x) + 1):
+            share = (1 - np.abs(y - row)) * (1 - np.abs(x - column))
+            np.add.at(weights, (row.astype(int) + reach, column.astype(int) + reach), share)
+    return weights / weights.sum()
 
 
 def _checked(image: np.ndarray) -> np.ndarray:

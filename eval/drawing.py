@@ -38,8 +38,8 @@ def draw(folder: Path, name: str, result: Result) -> list[Path]:
 
 
 def _ranks(name: str, evidence: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A curve for each distance of SCface, one for others."""
+    """A curve for each distance of SCface and surveillance, one for others."""
     if "distance" not in evidence:
         return {name: evidence["rank"]}
     distance = evidence["distance"]
-    return {f"d{d}": evidence["rank"][distance == d] for d in np.unique(distance)}
+    return {f"d{d}" if d else "clean": evidence["rank"][distance == d] for d in np.unique(distance)}

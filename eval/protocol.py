@@ -18,7 +18,9 @@ class Result(NamedTuple):
     Evidence has the same names everywhere. For the comparison of two models: `replicates/METRIC` (draws,) of the
     bootstrap, or `right/METRIC` (n,) bool, which pairs were right, where the metric is their mean and no pair is known
     to go with another. For plots: `dist` (n,) float32 and `issame` (n,) bool of verification (`dist/METRIC` where there
-    are several); `rank` (probes,) int32, 1 is best, `identity` (probes,) and SCface's `distance`; `far` and `tar`, a
+    are several); `rank` (probes,) int32, 1 is best, `identity` (probes,), and where there are distances (SCface,
+    surveillance) `distance` (0: a clean probe), `matched/d1` and `unmatched/d1`: cosines of d1's probes with their own
+    gallery image and with the most similar other one; `far` and `tar`, a
     ROC curve; `discarded` and `fnmr`, an error-versus-discard curve; `z/GRADE` (images,), norms by grade.
     """
 

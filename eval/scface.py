@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from eval.distances import identify
 from eval.features import Features, expect, labelled_digest
-from eval.identification import rank_rates, search
 from eval.image_files import ImageFiles, alignment_note, find_landmarks, list_images
 from eval.protocol import Result
 
@@ -39,33 +39,16 @@ class SCface(NamedTuple):
     version: int = 1
 
     def score(self, features: Features) -> Result:
-        """`d1`, `d2`, `d3`: rank-1 rates of each distance; `d1_rank5`, `d1_rank10` ...; `average` of the three.
+        """`d1`, `d2`, `d3`: rank-1 rates of each distance; `d1_rank5`, `d1_rank10` ...; `average` of the three. See
+        `identify`; evidence has each probe's `distance` too.
 
         Raises:
             ValueError: features of other images, or that are not finite.
         """
         expect(features, len(self.images), self.name)
-        probe = self.distance > 0
-        distance, identity = self.distance[probe], self.identity[probe]
-        rank = search(features.h[probe], features.h[~probe], identity, self.identity[~probe]).rank
-        parts = {
-            f"d{d}": rank_rates(
-                rank[distance == d], identity[distance == d], {f"d{d}": 1, f"d{d}_rank5": 5, f"d{d}_rank10": 10}
-            )
-            for d in DISTANCES
-            if (distance == d).any()
-        }
-        metrics: dict[str, float] = {}
-        intervals: dict[str, tuple[float, float]] = {}
-        evidence = {"rank": rank, "identity": identity, "distance": distance}
-        for part in parts.values():
-            metrics |= part.metrics
-            intervals |= part.intervals
-            evidence |= part.evidence
-        if len(parts) == len(DISTANCES):
-            metrics["average"] = float(np.mean([metrics[name] for name in parts]))
-        metrics |= {"probes": len(rank), "xnorm": float(features.z.mean(dtype=np.float64))}
-        return Result(metrics, tuple(parts), intervals, evidence, self.notes)
+        gallery = self.distance == 0
+        result = identify(features, gallery, self.identity, {f"d{d}": self.distance == d for d in DISTANCES})
+        return result._replace(evidence=result.evidence | {"distance": self.distance[~gallery]}, notes=self.notes)
 
     def digest(self) -> str:
         """Of the images and of whom they show at which distance."""

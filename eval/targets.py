@@ -6,6 +6,7 @@
 | `tinyface` | eval.tinyface | `tinyface/`, or the folder itself |
 | `ijbb`, `ijbc` | eval.ijb | `IJBB/` or `ijbb/`, or the folder itself |
 | `cross_resolution` | eval.cross_resolution of `lfw.bin`; `cross_resolution:NAME` of `NAME.bin` | |
+| `surveillance:NAME` | eval.surveillance | faces as training takes them, `NAME` or `NAME.rec` |
 | any other | eval.verification | `NAME.bin` |
 """
 
@@ -20,10 +21,11 @@ from eval.cross_resolution import CrossResolution
 from eval.ijb.target import IJB, find_ijb
 from eval.protocol import Target
 from eval.scface import find_scface, open_scface
+from eval.surveillance import OpenFaces, Surveillance, find_faces
 from eval.tinyface import find_tinyface, open_tinyface
 from eval.verification import Verification
 
-CROSS_RESOLUTION = "cross_resolution"
+CROSS_RESOLUTION, SURVEILLANCE = "cross_resolution", "surveillance"
 
 
 class _Kind(NamedTuple):
@@ -55,6 +57,7 @@ def open_targets(
     names: Sequence[str] | None = None,
     pairs: int | None = None,
     ijb: Mapping[str, bool] | None = None,
+    open_faces: OpenFaces | None = None,
 ) -> Opened:
     """Open targets; lists and images are checked here, before a model has worked for them.
 
@@ -63,6 +66,7 @@ def open_targets(
         names: see above; a path of a `.bin` file counts from `root` or from the current folder. None: `everything`.
         pairs: how many of its pairs `cross_resolution` takes; None: all.
         ijb: `use_norm_score`, `use_detector_score`, `with_images` of `eval.ijb.target.IJB`.
+        open_faces: opens what `surveillance` takes, training's `open_source`.
 
     Raises:
         ValueError: two targets have one name.
@@ -71,7 +75,7 @@ def open_targets(
     opened = Opened({}, {}, {})
     for name in everything(root) if names is None else dict.fromkeys(names):
         try:
-            target, where = _open(root, name, pairs, ijb or {})
+            target, where = _open(root, name, pairs, ijb or {}, open_faces)
         except (ValueError, OSError) as error:
             opened.wrong[name] = str(error)
             continue
@@ -85,12 +89,14 @@ def open_targets(
 
 
 def everything(root: Path) -> list[str]:
-    """The names of all targets that are in `root`; not `cross_resolution`, which takes twelve times its set's time."""
+    """The names of all targets that are in `root`; not those that make theirs: `cross_resolution`, `surveillance`."""
     bins = sorted(path.stem for path in root.glob("*.bin"))
     return [*bins, *(name for name, kind in _KINDS.items() if kind.find(root))]
 
 
-def _open(root: Path, name: str, pairs: int | None, ijb: Mapping[str, bool]) -> tuple[Target | None, str]:
+def _open(
+    root: Path, name: str, pairs: int | None, ijb: Mapping[str, bool], open_faces: OpenFaces | None
+) -> tuple[Target | None, str]:
     """The target and where it is, or None and why it is not there."""
     if name in _KINDS:
         kind = _KINDS[name]
@@ -99,6 +105,8 @@ def _open(root: Path, name: str, pairs: int | None, ijb: Mapping[str, bool]) -> 
             return None, f"no {kind.expected} in {root}"
         return kind.open(folder, **(ijb if name.startswith("ijb") else {})), str(folder)
     graded, _, of = name.partition(":")
+    if graded == SURVEILLANCE:
+        return _open_surveillance(root, of, open_faces)
     file = f"{(of or 'lfw') if graded == CROSS_RESOLUTION else name.removesuffix('.bin')}.bin"
     places = [root / file, Path(file)] if name.endswith(".bin") else [root / file]
     path = next((path for path in places if path.is_file()), None)
@@ -109,8 +117,19 @@ def _open(root: Path, name: str, pairs: int | None, ijb: Mapping[str, bool]) -> 
     return Verification(load_bin(path)), str(path)
 
 
+def _open_surveillance(root: Path, of: str, open_faces: OpenFaces | None) -> tuple[Target | None, str]:
+    if not of:
+        raise ValueError("it names no faces; expected surveillance:NAME, the folder NAME or NAME.rec of faces")
+    if open_faces is None:
+        raise ValueError("it needs open_faces, which opens a set of faces")
+    path = find_faces(root, of)
+    if path is None:
+        return None, f"no {of} or {of}.rec in {root}"
+    return Surveillance(open_faces(path), f"{SURVEILLANCE}:{path.name.removesuffix('.rec')}"), str(path)
+
+
 def _hint(root: Path, name: str) -> str:
     """The nearest name, whatever its case."""
-    known = {other.casefold(): other for other in (*everything(root), *_KINDS, CROSS_RESOLUTION)}
+    known = {other.casefold(): other for other in (*everything(root), *_KINDS, CROSS_RESOLUTION, SURVEILLANCE)}
     near = difflib.get_close_matches(name.casefold(), known, 1, cutoff=0.6)
     return f"; did you mean {known[near[0]]}?" if near and known[near[0]] != name else ""

@@ -243,13 +243,15 @@ def test_an_image_that_cannot_be_decoded_costs_a_target_and_not_the_run(data, tm
     images = [encode(faces.photo(number, 0)) for number in range(40)]
     images[33] = images[33][:-60] + images[33][-2:]  # its header is whole
     write_bin(root / "damaged.bin", images, [True, False] * 10)
-    words = ["batch_size=8", "max_step=2", "val_targets=['damaged','pairs']", f"output={tmp_path / 'run'}"]
-    done = train(root, *words, processes=2)
+    targets = "val_targets=['damaged','pairs','surveillance:train']"
+    done = train(root, "batch_size=8", "max_step=2", targets, f"output={tmp_path / 'run'}", processes=2)
     assert done.returncode == 0, done.stderr
     said = "damaged was not evaluated: damaged.bin: image 33 of 40 cannot be used"
     assert said in done.stdout + done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert list(results["targets"]) == ["pairs"] and (tmp_path / "run" / "results" / "pairs_roc.png").exists()
+    assert list(results["targets"]) == ["pairs", "surveillance:train"]
+    drawn = {path.name for path in (tmp_path / "run" / "results").glob("*.png")}
+    assert {"pairs_roc.png", "surveillance_train_cmc.png"} <= drawn
 
 
 def test_a_process_that_dies_is_named(data, tmp_path):

@@ -20,6 +20,7 @@ class Purpose(IntEnum):
     SYNTHETIC = 5
     SUBSTITUTE = 6
     NOISE = 7
+    CAMERA = 8
 
 
 def generator(seed: int, epoch: int, index: int, purpose: int) -> np.random.Generator:

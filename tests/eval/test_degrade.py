@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from eval.degrade import grade
+from eval.degrade import enlarged, grade, motion, noise, small
 from tests.faces import photo
 from utils.rng import Purpose, uniforms
 
@@ -182,3 +182,47 @@ def test_names_that_are_no_grade(name):
 def test_other_images_are_refused(name, image):
     with pytest.raises(ValueError, match=r"expected \(112, 112, 3\) uint8 RGB"):
         grade(name)(image, 0)
+
+
+@pytest.mark.parametrize(("length", "degrees"), [(0, 0), (1, 90), (5.5, 0), (9, 30), (14, 135), (6.2, 171.3)])
+def test_motion_is_the_mean_along_a_line(length, degrees, face):
+    """By loops: each pixel is the mean of points on the line through it; between pixels by bilinear interpolation."""
+    x = np.pad(face, ((16, 16), (16, 16), (0, 0)), mode="symmetric").astype(float)
+    result = motion(face, length, degrees)
+    count = 4 * math.ceil(length) + 1
+    steps = [length * (k / (count - 1) - 0.5) if count > 1 else 0.0 for k in range(count)]
+    for row, column in [(0, 0), (3, 100), (56, 56), (111, 5), (80, 111)]:
+        total = np.zeros(3)
+        for t in steps:
+            down, right = (
+                row + 16 - t * math.sin(math.radians(degrees)),
+                column + 16 + t * math.cos(math.radians(degrees)),
+            )
+            top, left = math.floor(down), math.floor(right)
+            a, b = down - top, right - left
+            total += (1 - a) * ((1 - b) * x[top, left] + b * x[top, left + 1])
+            total += a * ((1 - b) * x[top + 1, left] + b * x[top + 1, left + 1])
+        assert np.abs(result[row, column] - total / count).max() <= 0.5 + 1e-9  # rounded
+
+
+def test_motion_blurs_along_its_direction_only():
+    rows = grating(14)  # constant along a row
+    assert np.array_equal(motion(rows, 8, 0), rows)
+    assert np.ptp(motion(rows, 8, 90).astype(int)) < 10  # one whole period
+    diagonal = np.broadcast_to((np.add.outer(np.arange(112), np.arange(112)) % 8 * 30)[..., None], (112, 112, 3))
+    inside = (slice(10, -10), slice(10, -10))
+    along = motion(diagonal.astype(np.uint8), 6, 45)[inside].astype(int)  # counter-clockwise from the right: up
+    across = motion(diagonal.astype(np.uint8), 6, 135)[inside].astype(int)
+    assert np.ptp(across) < np.ptp(along) / 3
+
+
+def test_lens_and_sensor_then_enlargement_are_the_resolution(face):
+    for side in (13, 28, 111):
+        assert small(face, side).shape == (side, side, 3)
+        assert np.array_equal(enlarged(small(face, side)), grade(f"{side}px")(face, 0))
+
+
+def test_noise_of_small_pictures():
+    picture = np.full((15, 15, 3), 128, np.uint8)
+    spread = [(noise(picture, 10, index).astype(float) - 128).std() for index in range(30)]
+    assert np.mean(spread) == pytest.approx(10, rel=0.03)

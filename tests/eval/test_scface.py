@@ -114,6 +114,9 @@ def test_metrics_by_hand(tmp_path):
     assert result.evidence["rank"].tolist() == [3] * 4 + [1] * 11 + [3] * 15 + [1] * 15
     assert result.evidence["identity"].tolist() == target.identity[3:].tolist()
     assert result.evidence["distance"].tolist() == [1] * 15 + [2] * 15 + [3] * 15
+    assert result.evidence["matched/d1"].tolist() == [0] * 4 + [1] * 11
+    assert result.evidence["matched/d2"].tolist() == [-1] * 15
+    assert result.evidence["unmatched/d2"].tolist() == result.evidence["unmatched/d3"].tolist() == [0] * 15
     assert set(np.unique(result.evidence["replicates/d2"])) == {0} and len(result.evidence["replicates/d1"]) == 1000
     assert result.intervals["d2"] == (0, 0) and result.intervals["d3"] == result.intervals["d2_rank5"] == (1, 1)
     low, high = result.intervals["d1"]  # 1/5, 1 and 1 of the three identities

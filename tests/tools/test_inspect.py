@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from eval import camera
 from recognition.backbones import get_backbone
 from recognition.data.augment import Augment
 from recognition.data.loader import ViewBatches
@@ -15,6 +16,7 @@ from recognition.data.sources import open_source
 from tests import faces
 from tools.inspect import __main__ as command
 from tools.inspect import augment, sheet
+from utils import jpeg
 
 RGB = {name: tuple(bytes.fromhex(colour[1:])) for name, colour in vars(sheet).items() if str(colour)[:1] == "#"}
 
@@ -194,3 +196,22 @@ def test_a_model_that_diverged(data, model, tmp_path):
     words = ["--model", tmp_path / "model.pt", "--network", "tiny", "--embedding-size", 16, "--channels", "rgb"]
     with pytest.raises(ValueError, match="not finite"):
         run(data, *words, "--output", tmp_path / "sheet.png")
+
+
+def test_the_probes_of_surveillance(data, tmp_path):
+    output = tmp_path / "sheet.png"
+    command.main(["surveillance", str(data), "--faces", "3", "--output", str(output)])
+    image = read(output)
+    assert image.shape[1::-1] == sheet.size(3, 5, 112)
+    source = open_source(data)  # 5 people, 4 photos; 15 probes, of which the first, the middle and the last are shown
+    for row, (gallery, index) in enumerate([(0, 1), (8, 10), (16, 19)]):
+        face = jpeg.decode(source[index][0])
+        expected = [jpeg.decode(source[gallery][0]), face, *(camera.photograph(face, index, d) for d in (3, 2, 1))]
+        for column, picture in enumerate(expected):
+            assert np.array_equal(tile(image, row, column)[1], picture)
+
+
+@pytest.mark.parametrize("words", [["--faces", "0"], ["--output", "sheet.jpg"], ["--output", "absent/sheet.png"]])
+def test_mistakes_of_surveillance(data, words):
+    with pytest.raises(ValueError, match="expected"):
+        command.main(["surveillance", str(data), *words])

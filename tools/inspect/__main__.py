@@ -1,14 +1,15 @@
-"""python -m tools.inspect NAME ...: what a training does, as a picture.
+"""python -m tools.inspect NAME ...: what training and evaluation make of faces, as a picture.
 
-augment    faces, their augmented views, and which of these count as low quality
+augment         faces, their augmented views, and which of these count as low quality
+surveillance    the probes of the evaluation's target `surveillance`
 """
 
 import sys
 
-from tools.inspect import augment
+from tools.inspect import augment, surveillance
 from utils.cli import Parser, user_errors
 
-PARTS = {"augment": augment.main}
+PARTS = {"augment": augment.main, "surveillance": surveillance.main}
 
 
 def main(words: list[str]) -> None:
