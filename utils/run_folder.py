@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import time
-import weakref
 from pathlib import Path
 
 from utils import parallel
@@ -20,6 +19,8 @@ CONTENTS = (
 LEFTOVERS = (".*.[0-9]*.part", "*/.*.[0-9]*.part", ".writable.*", ".token.*")  # of a process that was killed
 PASSING = {"config.json", "metrics.jsonl", "damaged.txt", "checkpoints", "tensorboard"}  # what a run has at first
 PATIENCE, AT_ONCE = 20.0, 1.0  # seconds for the processes of a training that was stopped to end; not worth a word
+
+_locked: dict[Path, int] = {}  # the folders that this process has locked, and the handles that hold them
 
 
 class RunFolder:
@@ -35,7 +36,6 @@ class RunFolder:
         self.path = Path(path)
         # `.moving` holds a part of the earlier contents, `.earlier` all of them
         self._moving, self._earlier = self.path / ".moving", self.path / ".earlier"
-        self._unlock = None
 
     def _lock(self) -> None:
         """Keep other trainings out until `close` or the end of this process (rank 0); not where the file system, as
@@ -44,10 +44,9 @@ class RunFolder:
         Raises:
             ValueError: another training writes into the folder, and goes on doing so.
         """
-        if parallel.rank() != 0 or self._unlock is not None or not self.path.is_dir():
+        if parallel.rank() != 0 or self.path in _locked or not self.path.is_dir():
             return
-        handle = os.open(self.path, os.O_RDONLY)
-        self._unlock = weakref.finalize(self, os.close, handle)
+        handle = _locked[self.path] = os.open(self.path, os.O_RDONLY)
         began, waiting = time.monotonic(), False
         while True:
             try:
@@ -56,6 +55,7 @@ class RunFolder:
             except BlockingIOError:
                 waited = time.monotonic() - began
                 if waited > PATIENCE:
+                    self.close()
                     raise ValueError(
                         f"output folder {self.path}: another training writes into it; wait until that has ended, or "
                         f"output=FOLDER names another"
@@ -69,8 +69,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Nothing more is written: another training may come."""
-        if self._unlock is not None:
-            self._unlock()
+        if self.path in _locked:
+            os.close(_locked.pop(self.path))
 
     def open(self) -> None:
         """Make the folder if it is not there; what a killed process had only begun to write goes.

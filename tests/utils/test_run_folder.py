@@ -61,10 +61,8 @@ def test_earlier_results_go_when_the_new_run_has_a_checkpoint(tmp_path, earlier)
 
 
 def test_a_run_that_was_killed_right_after_its_first_checkpoint_has_replaced_the_earlier_one(tmp_path, earlier):
-    killed = opened(tmp_path)
-    killed.begin({}, overwrite=True)
+    opened(tmp_path).begin({}, overwrite=True)
     (tmp_path / "checkpoints" / "step_00000007").mkdir(parents=True)
-    killed.close()
     opened(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.json", "notes.txt"]
 
@@ -90,15 +88,14 @@ def test_being_killed_while_files_move_loses_nothing(tmp_path, earlier, monkeypa
             raise KeyboardInterrupt
         return rename(path, target)
 
-    folder = opened(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
+            folder = opened(tmp_path)
             folder.begin({}, overwrite=True)
             (tmp_path / "metrics.jsonl").write_text("new")
             folder.restore()
             raise AssertionError("fewer renames than expected")
-    folder.close()  # as the end of its process does
     with pytest.raises(ValueError, match="holds a run|holds config.json"):
         opened(tmp_path).begin({}, overwrite=False)
     assert contents(tmp_path) == earlier

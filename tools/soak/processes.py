@@ -65,6 +65,8 @@ class Start:
     def living(self) -> dict[int, int]:
         """Its processes: process id -> parent's."""
         alive = living(self.mark)
+        if self.process.poll() is None:
+            alive.setdefault(self.process.pid, os.getpid())  # at its very start it has no environment to be known by
         self.memory |= shared_memory(alive)
         return alive
 
@@ -90,11 +92,8 @@ class Start:
         """Wait until all have ended, at most `seconds`; how long that took, and who is left."""
         began = time.monotonic()
         while True:
-            self.process.poll()
-            self.resumed_from()
             alive, passed = self.living(), time.monotonic() - began
-            if not alive:
-                self.process.wait()
+            self.resumed_from()
             if not alive or passed > seconds:
                 return passed, sorted(alive)
             time.sleep(0.1)

@@ -1,5 +1,7 @@
 """Saving while training goes on: tensors are copied at once, a thread of each rank writes the copies."""
 
+import atexit
+import contextlib
 import json
 import shutil
 import threading
@@ -16,6 +18,7 @@ from utils.files import file_digest
 
 Tensors = Mapping[str, torch.Tensor | list[torch.Tensor]]  # a list: pieces, one after the other
 PATIENCE = 60.0  # seconds that a shared file system may take to show a file to another rank
+LINGER = 5.0  # seconds that a process which ends by an error gives to the checkpoint under way
 
 
 class Saver:
@@ -74,6 +77,12 @@ class Saver:
                 self._thread.join()  # rank 0 completes it
                 if self.check():
                     self._thread = None
+                    atexit.unregister(self._linger)
+
+    def _linger(self) -> None:
+        """What ends this process may have nothing to do with the checkpoint under way, which is good."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self._thread.join(LINGER)
 
     def check(self) -> bool:
         """Has no rank failed? Where the folder has disappeared, all start again: what they write is still in memory.
@@ -103,6 +112,8 @@ class Saver:
             event.clear()
         self._thread = threading.Thread(target=self._guarded, args=job, daemon=True)
         self._thread.start()
+        atexit.unregister(self._linger)
+        atexit.register(self._linger)
 
     def _copy(self, group: str, tensors: Tensors) -> dict[str, torch.Tensor]:
         """Copies on the host, in memory that is used again."""
