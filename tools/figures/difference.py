@@ -55,9 +55,10 @@ def main(words: list[str]) -> None:
     axes.grid(True, color="0.9")
     axes.set_axisbelow(True)
     caption = (
-        "q: the augmented image. Key of a positive pair: its original, by the network in training (momentum queue: by "
-        "the momentum encoder). Keys of negative pairs: the queue's rows of other identities. 0: equal, 1.41: "
-        "orthogonal, 2: opposite." + (f" Each point: mean of up to {averaged} recorded steps." if averaged > 1 else "")
+        "Positive pairs: each augmented image q and its original, by the network in training (momentum queue: by the "
+        "momentum encoder). Negative pairs: q and the pool's rows of other identities. High and low quality alike. "
+        "0: equal, 1.41: orthogonal, 2: opposite."
+        + (f" Each point: mean of up to {averaged} recorded steps." if averaged > 1 else "")
     )
     page.write(figure, caption, options.output, lines)
     print(f"figure   {options.output}")
@@ -80,8 +81,8 @@ def read_curves(run: Path) -> Curves:
             rows.append((values["step"], *(values[column] for column in COLUMNS)))
     if not rows:
         raise ValueError(
-            f"{path} has no line with {' and '.join(COLUMNS)}; a run writes them with diagnose_every=100 and "
-            "pool='proxy' or 'momentum'"
+            f"{path} has no line with {' and '.join(COLUMNS)}; a run with pool='proxy', 'momentum' or 'batch' writes "
+            "them every diagnose_every=100 steps"
         )
     return Curves(*np.array(rows, float).T)
 

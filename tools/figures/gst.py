@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
         / options.scale
         for name, margin in margins.items()
     }
-    figure = page.new_page("Gradient scaling term: how hard the loss pulls a sample to its identity's proxy", 10, 5)
+    figure = page.new_page("Gradient scaling term: how hard the loss pulls a sample to its identity's proxy", 10, 4.6)
     panels = figure.subplots(1, len(maps), subplot_kw={"projection": "polar"})
     top = max(float(values.max()) for values in maps.values())
     for axes, (name, values) in zip(panels, maps.items(), strict=True):
@@ -48,8 +48,8 @@ def main(words: list[str]) -> None:
     figure.colorbar(mesh, ax=panels, shrink=0.8, label="|g| / s   (1: a bare cosine, target not yet likely)")
     caption = (
         f"Angle: between feature and proxy. Radius: quality indicator ẑ, which the feature norm sets (Eq. 1), from -1 "
-        f"to 1. Dashed: threshold b = {options.threshold:g} on (ẑ + 1) / 2; samples on its inner side are LQ. "
-        f"g = (P - 1) ∂f/∂cos θ (Eq. 12), s = {options.scale:g}; P takes {options.classes - 1:,} other proxies, all at "
+        f"to 1. Dashed: threshold b = {options.threshold:g} on (ẑ+1)/2; samples on its inner side are LQ. "
+        f"g = (P-1) ∂f/∂cos θ (Eq. 12), s = {options.scale:g}; P takes {options.classes - 1:,} other proxies, all at "
         f"{options.others:g}°."
     )
     page.write(figure, caption, options.output)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from recognition.data.augment import Augment
@@ -30,16 +31,19 @@ from utils.cli import Parser
 DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"  # of rec="synthetic"
 VIEWS = ("original", "augmented")
 ACROSS = 2  # pairs of a kind side by side
-GAP, CAPTION = 14, 26  # pixels between pairs, and below each for its norms
+SEAM, GAP, CAPTION = 3, 14, 26  # pixels between the views of a pair, between pairs, and below each for its norms
 CHUNK = 64  # images that are embedded at a time
 
 
 class Pairs(NamedTuple):
-    """Views (n, 2, S, S, 3) uint8, their norms `z` and `score` (z_hat + 1) / 2 in [0, 1], (n, 2); `is_lq` (n,)."""
+    """Views (n, 2, S, S, 3) uint8; of each its norm `z`, its `score` (z_hat + 1) / 2 in [0, 1] and whether it `is_hq`,
+    (n, 2); `is_lq` (n,), of pairs.
+    """
 
     images: torch.Tensor
     z: torch.Tensor
     score: torch.Tensor
+    is_hq: torch.Tensor
     is_lq: torch.Tensor
 
     def take(self, rows: torch.Tensor) -> "Pairs":
@@ -63,11 +67,13 @@ def main(words: list[str]) -> None:
     count, found = len(chosen), int(pairs.is_lq.sum())
     figure = draw(lq, hq, f"Original and augmented images, {options.run.resolve().name}, epoch {options.epoch}")
     caption = (
-        f"Each frame: an original on the left, its augmented image on the right; below, feature norms |h| and (ẑ + 1) "
-        f"/ 2 of each. A pair is LQ where one of these is not above b = {config['quality_threshold']:g}: {found} of "
-        f"the {count} pairs looked at."
+        "Each frame: an original on the left, its augmented image on the right; below, the feature norm |h| and the "
+        f"quality (ẑ+1)/2. A pair is LQ where the quality of one is not above b = {config['quality_threshold']:g}: "
+        f"{found} of the {count} pairs looked at."
     )
-    page.write(figure, caption, options.output, [Patch(color=RED, label="LQ pair"), Patch(color=GREEN, label="HQ pair")])
+    page.write(
+        figure, caption, options.output, [Patch(color=RED, label="LQ pair"), Patch(color=GREEN, label="HQ pair")]
+    )
     print(f"LQ       {found} of {count} pairs\nfigure   {options.output}")
 
 
@@ -88,25 +94,26 @@ def judge(images: torch.Tensor, path: Path, config: dict, device: str) -> Pairs:
         raise ValueError(f"{path} gives features that are not finite: the training diverged")
     statistics = NormStatistics(c=config["quality_scale"], mean=model.norm_mean, std=model.norm_std)
     z_hat = statistics.indicator(z)
-    return Pairs(images, z, (z_hat + 1) / 2, partition(z_hat, config["quality_threshold"])[1])
+    return Pairs(images, z, (z_hat + 1) / 2, *partition(z_hat, config["quality_threshold"]))
 
 
-def draw(lq: Pairs, hq: Pairs, title: str):
+def draw(lq: Pairs, hq: Pairs, title: str) -> Figure:
     """The figure: LQ pairs on the left, HQ ones on the right; where there is one kind only, it has all the width."""
     blocks = [(pairs, colour) for pairs, colour in ((lq, RED), (hq, GREEN)) if len(pairs.z)]
     side = lq.images.shape[2]
+    step = np.array([2 * side + SEAM + GAP, side + CAPTION + GAP])  # from a pair to the next one
     rows = max(-(-len(pairs.z) // ACROSS) for pairs, _ in blocks)
-    across = ACROSS * len(blocks)
-    width, height = across * (2 * side + GAP) + GAP, rows * (side + CAPTION + GAP)
-    figure = page.new_page(title, max(7, width / 90), max(7, width / 90) * height / width + 1.2)
+    width, height = step * (ACROSS * len(blocks), rows)
+    inches = max(7, width / 90)
+    figure = page.new_page(title, inches, inches * height / width + 1.2)
     axes = figure.subplots()
     for block, (pairs, colour) in enumerate(blocks):
         for number in range(len(pairs.z)):
             row, column = divmod(number, ACROSS)
-            x = GAP + (block * ACROSS + column) * (2 * side + GAP)
-            _draw_pair(axes, pairs.take(torch.tensor(number)), x, row * (side + CAPTION + GAP), colour)
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, -GAP)
+            x, y = step * (block * ACROSS + column, row)
+            _draw_pair(axes, pairs.take(torch.tensor(number)), x, y, colour)
+    axes.set_xlim(-GAP, width)
+    axes.set_ylim(height - GAP, -GAP)
     axes.set_aspect("equal")
     axes.axis("off")
     return figure
@@ -115,11 +122,12 @@ def draw(lq: Pairs, hq: Pairs, title: str):
 def _draw_pair(axes: Axes, pair: Pairs, x: int, y: int, colour: str) -> None:
     side = pair.images.shape[1]
     for view in range(2):
-        left = x + view * side
+        left = x + view * (side + SEAM)
         axes.imshow(pair.images[view].numpy(), extent=(left, left + side, y + side, y))
         text = f"|h| {pair.z[view]:.1f}, {pair.score[view]:.2f}"
-        axes.text(left + side / 2, y + side + CAPTION / 2, text, ha="center", va="center", fontsize=7.5)
-    axes.add_patch(Rectangle((x, y), 2 * side, side, fill=False, edgecolor=colour, linewidth=3))
+        ink = GREEN if pair.is_hq[view] else RED
+        axes.text(left + side / 2, y + side + CAPTION / 2, text, ha="center", va="center", fontsize=7.5, color=ink)
+    axes.add_patch(Rectangle((x, y), 2 * side + SEAM, side, fill=False, edgecolor=colour, linewidth=3))
 
 
 def _config(run: Path) -> dict:
