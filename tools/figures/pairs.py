@@ -153,7 +153,9 @@ def _options(words: list[str]) -> argparse.Namespace:
     parser.add_argument("run", type=Path, help="folder of a run, with config.json and model.pt")
     parser.add_argument("--data", type=Path, help="faces; default: those that the run trained on")
     parser.add_argument("--pairs", type=int, default=8, help="of each kind at most; default: 8")
-    parser.add_argument("--faces", type=int, default=128, help="of different people, looked at; default: 128")
+    parser.add_argument(
+        "--faces", type=int, default=128, help="looked at, of different people where there are as many; default: 128"
+    )
     parser.add_argument("--epoch", type=int, default=0, help="whose augmentation; default: 0")
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     page.add_output(parser)

@@ -119,16 +119,16 @@ def read_similarities(path: Path, target: str) -> dict[str, Similarities]:
 def _target(name: str | None, *paths: Path) -> str:
     """The target that both results have, of the same data and protocol, with similarities."""
     known = [read_results(path)["provenance"] for path in paths]
-    both = [target for target in known[0] if target in known[1]]
+    both = [target for target in known[0] if target in known[1] and name in (None, target)]
     fit = [target for target in both if all(read_similarities(path, target) for path in paths)]
-    if not fit or name not in (None, *fit):
+    if not fit:
         raise ValueError(
-            f"{paths[0]} and {paths[1]} do not both have similarities of {name or 'a common target'}; both have them "
-            f"of: {', '.join(fit) or 'none'}; evaluations of scface and surveillance:NAME keep them"
+            f"{paths[0]} and {paths[1]} do not both have similarities of {name or 'a common target'}; evaluations of "
+            "scface and surveillance:NAME keep them"
         )
-    if name is None and len(fit) > 1:
+    if len(fit) > 1:
         raise ValueError(f"{' and '.join(fit)} are in both results; --target names one of them")
-    name = name or fit[0]
+    (name,) = fit
     for key, what in (("data_digest", "data"), ("protocol", "versions of the protocol")):
         if known[0][name].get(key) != known[1][name].get(key):
             raise ValueError(f"{name}: the two results are of different {what}; evaluate one of the models again")
