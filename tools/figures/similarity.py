@@ -107,7 +107,7 @@ def read_similarities(path: Path, target: str) -> dict[str, Similarities]:
         pair = Similarities(*(evidence.get(f"{kind}/{name}", np.empty(0)) for kind in KINDS))
         if pair.matched.ndim != 1 or pair.matched.shape != pair.unmatched.shape or not pair.matched.size:
             raise ValueError(
-                f"{path}, {target}, {name}: {len(pair.matched)} matched and {len(pair.unmatched)} unmatched "
+                f"{path}, {target}, {name}: {pair.matched.size} matched and {pair.unmatched.size} unmatched "
                 "similarities; expected one of each for every probe"
             )
         if not all(np.isfinite(values).all() for values in pair):
