@@ -65,7 +65,7 @@ def test_the_sheet_shows_what_the_loader_makes(data, tmp_path, capsys):
     assert image.shape[1::-1] == sheet.size(4, 4, 112)
     source = open_source(data)
     batches = ViewBatches(source, Augment("qgface", jpeg_quality=40), ("original", "augmented"), 9)
-    chosen = augment._different_people(source, np.random.default_rng(9).permutation(20), 4)
+    chosen = augment.different_people(source, np.random.default_rng(9).permutation(20), 4)
     assert len({source[index][1] for index in chosen.tolist()}) == 4
     for row in range(4):
         for column in range(4):
@@ -120,7 +120,7 @@ def test_the_frames_are_what_equation_1_says(data, model, tmp_path, capsys):
     run(data, "--model", model, "--faces", 5, "--columns", 4, "--output", output)
     source = open_source(data)
     batches = ViewBatches(source, Augment("adaface", crop_area=(0.5, 0.9)), ("original", "augmented"), 5)
-    chosen = augment._different_people(source, np.random.default_rng(5).permutation(20), 5)
+    chosen = augment.different_people(source, np.random.default_rng(5).permutation(20), 5)
     views = augment._sheet_views(batches, chosen, 4)
     is_lq = scores(data, model, views, batches) <= 0.5
     image = read(output)

@@ -52,7 +52,7 @@ def main(words: list[str]) -> None:
     seed = config.get("seed", 0) if options.seed is None else options.seed
     batches = ViewBatches(source, augment, ("original", "augmented"), seed, source.side)
     order = np.random.default_rng(seed).permutation(len(source))
-    chosen = _different_people(source, order, options.faces)
+    chosen = different_people(source, order, options.faces)
     views = _sheet_views(batches, chosen, options.columns)
     quality, detail = None, "frames are grey without --model"
     if options.model:
@@ -118,7 +118,7 @@ def _augment(options: argparse.Namespace, config: dict) -> tuple[Augment, str]:
     return Augment(preset, **parameters), " ".join([preset, *(f"{key}={value}" for key, value in parameters.items())])
 
 
-def _different_people(source, order: np.ndarray, count: int) -> np.ndarray:
+def different_people(source, order: np.ndarray, count: int) -> np.ndarray:
     """The first `count` images of different identities, filled up with others where these are too few."""
     seen, first, others = set(), [], []
     for index in order[: 20 * count].tolist():
