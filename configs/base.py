@@ -34,6 +34,7 @@ config.pretrained = None  # a state dict to start the backbone from: model.pt, A
 # --- classifier
 config.margin_list = (1.0, 0.5, 0.0)  # loss="combined": cos(m1 theta + m2) - m3
 config.sample_rate = 1.0  # Partial FC: share of negative classes a step sees; rows it does not see stay as they are
+config.proxy_init = "normal"  # of W's rows, deviation 0.01; "unit": norm 1, which turn more slowly
 config.memory_budget = 256  # MiB of cosines a rank keeps for the backward pass; beyond it they are computed again
 
 # --- optimisation
@@ -43,6 +44,7 @@ config.optimizer = "sgd"  # "sgd" or "adamw"
 config.lr = 0.1
 config.momentum = 0.9
 config.weight_decay = 5e-4
+config.decay_batchnorm = True  # False: no weight decay on BatchNorm's scales and shifts
 config.num_epoch = 20
 config.max_step = None  # stop earlier, after so many optimizer steps
 config.warmup_epoch = 0
@@ -92,6 +94,9 @@ config.quality_scale = 0.333  # c of Eq. 1
 config.quality_ema = 0.01  # weight of the newest batch in the norm statistics
 config.quality_mean = 20.0  # where the statistics start
 config.quality_std = 100.0
+config.quality_statistics = "global"  # of the whole batch; "rank": of each rank's part
+config.quality_gate = "hard"  # "sigmoid": LQ samples stay, their logits shrink (the released code's Eq. 3)
+config.classified_views = "all"  # "originals": the augmented view is not classified
 
 # --- QGFace: contrast
 config.pool = "none"  # negatives: "none" (no contrast), "batch", "momentum", "proxy"
@@ -100,6 +105,12 @@ config.queue_dtype = "float32"  # how its rows are stored; "float16" and "bfloat
 config.queue_delta = "broadface"  # "plain": the proxy's move is not divided by |W_then|
 config.contrast_weight = 1.0
 config.contrast_scale = 64.0
+config.contrast_queries = "augmented"  # "both": the original is a query as well
+config.positive_gradient = "stopped"  # "kept": the positive key moves too
+config.contrast_gate = "drop"  # HQ pairs count 0; "constant": log(1 + Q), which has no gradient
+config.contrast_same_identity = "excluded"  # "zero": rows of the query's identity are negatives with the cosine 0
+config.contrast_rescale = False  # True: the weight is times log 129 / log(1 + Q)
+config.queue_keys = "unit"  # moved keys are normalised again; "clamped": they are not, their products are clamped
 config.contrast_denominator = "infonce"  # "negatives": Eq. 14 as printed, without the positive
 config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the key encoder keeps
 
@@ -154,6 +165,15 @@ choices = {
     "pool": ("none", "batch", "momentum", "proxy"),
     "queue_dtype": ("float32", "float16", "bfloat16"),
     "queue_delta": ("broadface", "plain"),
+    "queue_keys": ("unit", "clamped"),
+    "proxy_init": ("normal", "unit"),
+    "quality_statistics": ("global", "rank"),
+    "quality_gate": ("hard", "sigmoid"),
+    "classified_views": ("all", "originals"),
+    "contrast_queries": ("augmented", "both"),
+    "positive_gradient": ("stopped", "kept"),
+    "contrast_gate": ("drop", "constant"),
+    "contrast_same_identity": ("excluded", "zero"),
     "contrast_denominator": ("infonce", "negatives"),
 }
 # What the entries of a tuple or list are.

@@ -1,5 +1,6 @@
 """The parts of a run as its config describes them; every key is in configs/base.py."""
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -15,6 +16,7 @@ from recognition.margins import make_margin
 from recognition.objective import Objective
 from recognition.pools import make_pool
 from recognition.quality import NormStatistics
+from recognition.variant import Variant
 from utils import parallel
 
 
@@ -37,13 +39,15 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
     """
     if cfg.pool != "none" and tuple(cfg.views) != ("original", "augmented"):
         raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
+    if cfg.classified_views == "originals" and "original" not in cfg.views:
+        raise ValueError(f"classified_views='originals' with views={cfg.views}: expected 'original' among the views")
     size = num_classes if cfg.queue_size is None else cfg.queue_size
     setup = scaling.Setup(
         num_classes, 0, world.size, cfg.embedding_size, slots=scaling.optimizer_slots(cfg.optimizer, cfg.momentum),
         pool=cfg.pool, queue_size=size, queue_dtype=cfg.queue_dtype,
     )  # fmt: skip
     scaling.check_fits(setup, parallel.free_memory(world.device), world.device.type == "cpu")
-    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget)
+    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget, cfg.proxy_init)
     return Objective(
         head,
         make_margin(
@@ -55,22 +59,42 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
             cfg.margin_range,
             cfg.norm_weight,
         ),
-        make_pool(cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta, cfg.queue_dtype),
-        NormStatistics(cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std),
+        make_pool(
+            cfg.pool,
+            head,
+            cfg.embedding_size,
+            size,
+            cfg.queue_delta,
+            cfg.queue_dtype,
+            same_identity=cfg.contrast_same_identity,
+            keys=cfg.queue_keys,
+        ),
+        NormStatistics(cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std, cfg.quality_statistics),
         cfg.quality_threshold,
         cfg.scale,
         cfg.contrast_scale,
         cfg.contrast_weight,
         cfg.contrast_denominator,
+        Variant(**{field.name: cfg[field.name] for field in dataclasses.fields(Variant)}),
     )
 
 
 def make_optimizer(cfg, backbone: nn.Module) -> torch.optim.Optimizer:
     """SGD or AdamW over the backbone; the classifier's rows have their own (`RowOptimizer`)."""
-    parameters = [p for p in backbone.parameters() if p.requires_grad]
+    groups = _parameter_groups(backbone, cfg.decay_batchnorm)
     if cfg.optimizer == "sgd":
-        return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
-    return torch.optim.AdamW(parameters, cfg.lr, weight_decay=cfg.weight_decay)
+        return torch.optim.SGD(groups, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
+    return torch.optim.AdamW(groups, cfg.lr, weight_decay=cfg.weight_decay)
+
+
+def _parameter_groups(backbone: nn.Module, decay_batchnorm: bool) -> list[dict]:
+    """What is trained: one group, or BatchNorm's scales and shifts in a second one, without weight decay."""
+    norms = [] if decay_batchnorm else [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    plain = {id(p) for norm in norms for p in norm.parameters()}
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    groups = [{"params": [p for p in trained if id(p) not in plain]}]
+    without = [p for p in trained if id(p) in plain]
+    return [*groups, {"params": without, "weight_decay": 0.0}] if without else groups
 
 
 def make_schedule(cfg, steps_per_epoch: int) -> Callable[[int], float]:

@@ -1,7 +1,10 @@
-"""The contrastive loss on low-quality pairs (Eq. 13-14) and the supervised contrastive mask.
+"""The contrastive loss on low-quality pairs (Eq. 13-14), who is compared with whom, and what else it may be.
 
-Shapes: `P` pairs of the global batch, `K` pool rows of this rank.
+Shapes: `P` pairs of the global batch, `K` pool rows of this rank, `M` queries: one or both views of `L` pairs, `D`
+    dimension.
 """
+
+import math
 
 import torch
 
@@ -30,3 +33,24 @@ def contrastive_loss(positive_P: torch.Tensor, lse_P: torch.Tensor, denominator:
         return softmax_loss(positive_P, lse_P)
     nothing_P = lse_P.isneginf()
     return torch.where(nothing_P, 0.0, lse_P.masked_fill(nothing_P, 0.0) - positive_P)
+
+
+def make_queries(u_LVD: torch.Tensor, key_LVD: torch.Tensor, views: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries (M, D) and the positive key (M, D) of each, pair by pair.
+
+    Args:
+        u_LVD: unit features of original and augmented image.
+        key_LVD: keys of both, or of the original alone.
+        views: 1: q against k; 2: k against q as well.
+    """
+    return u_LVD[:, -views:].flatten(0, 1), key_LVD[:, :views].flip(1).flatten(0, 1)
+
+
+def constant_loss(rows: int, denominator: str = "infonce") -> float:
+    """The loss of a pair whose cosines are all set to 0, log(1 + Q) with Q rows in the pool; it has no gradient."""
+    return math.log(rows + (denominator == "infonce")) if rows else 0.0
+
+
+def rescale(rows: int) -> float:
+    """log 129 / log(1 + Q): brings the loss of an untrained network to that of 128 negatives, whatever Q is."""
+    return math.log(129) / math.log(1 + max(rows, 1))

@@ -6,6 +6,10 @@ Shapes: `P` pairs of the global batch, `V` views of each (original, augmented), 
 import torch
 from torch import nn
 
+from utils import parallel
+
+SCOPES = ("global", "rank")
+
 
 class NormStatistics(nn.Module):
     """Mean and standard deviation of feature norms over the global batches, as exponential moving averages (Eq. 1).
@@ -14,13 +18,46 @@ class NormStatistics(nn.Module):
         ema: weight of the newest batch.
         c: scale of the indicator (AdaFace's h), keeps most indicators within (-1, 1).
         mean, std: where the averages start (AdaFace's values).
+        scope: "global": of the whole batch; "rank": each rank's samples by the averages that its own part of the batch
+            has moved, of which the first rank's go on (as where DDP broadcasts its buffers).
+
+    Raises:
+        ValueError: another scope.
     """
 
-    def __init__(self, ema: float = 0.01, c: float = 0.333, mean: float = 20.0, std: float = 100.0):
+    def __init__(
+        self, ema: float = 0.01, c: float = 0.333, mean: float = 20.0, std: float = 100.0, scope: str = "global"
+    ):
         super().__init__()
-        self.ema, self.c = ema, c
+        if scope not in SCOPES:
+            raise ValueError(f"quality_statistics={scope!r}: expected one of {SCOPES}")
+        self.ema, self.c, self.scope = ema, c, scope
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
+
+    @torch.no_grad()
+    def observe(self, z_PV: torch.Tensor) -> torch.Tensor:
+        """Take in the norms of one global batch, then tell z_hat (P, V) of each.
+
+        Raises:
+            ValueError: scope "rank", and a rank with fewer than two samples.
+        """
+        if self.scope == "global":
+            self.update(z_PV)
+            return self.indicator(z_PV)
+        mean, std, parts = self.mean.clone(), self.std.clone(), []
+        for rank in reversed(range(parallel.world_size())):  # the first rank's averages are those that stay
+            start, stop = parallel.share(len(z_PV), rank, parallel.world_size())
+            if (stop - start) * z_PV.shape[1] < 2:
+                raise ValueError(
+                    f"quality_statistics='rank': rank {rank} has {(stop - start) * z_PV.shape[1]} samples a step; "
+                    f"expected at least 2"
+                )
+            self.mean.copy_(mean)
+            self.std.copy_(std)
+            self.update(z_PV[start:stop])
+            parts.append(self.indicator(z_PV[start:stop]))
+        return torch.cat(parts[::-1])
 
     @torch.no_grad()
     def update(self, z_B: torch.Tensor) -> None:
@@ -50,3 +87,14 @@ def partition(z_hat_PV: torch.Tensor, b: float | None) -> tuple[torch.Tensor, to
         return torch.ones_like(z_hat_PV, dtype=torch.bool), torch.ones_like(z_hat_PV[:, 0], dtype=torch.bool)
     is_hq_PV = (z_hat_PV + 1) / 2 > b
     return is_hq_PV, ~is_hq_PV.all(1)
+
+
+def sigmoid_gate(z_hat_PV: torch.Tensor, b: float, s: float) -> torch.Tensor:
+    """Soft form of Eq. 3, as the authors released it: a factor in [0, 1] on a sample's logits, 0.5 at the threshold.
+
+    Args:
+        z_hat_PV: indicators in [-1, 1].
+        b: threshold in [0, 1], on the scale of `partition`.
+        s: scale of the logits, here the gate's steepness.
+    """
+    return torch.sigmoid(s * (z_hat_PV + 1 - 2 * b))

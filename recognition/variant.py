@@ -1,0 +1,42 @@
+"""Where training may depart from the paper, by the names of configs/base.py; the defaults are the paper's."""
+
+import dataclasses
+
+WORDS = {
+    "quality_gate": ("hard", "sigmoid"),
+    "classified_views": ("all", "originals"),
+    "contrast_gate": ("drop", "constant"),
+    "contrast_queries": ("augmented", "both"),
+    "positive_gradient": ("stopped", "kept"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Choices within the objective; all but the first value of each are the authors' released code's (docs/method.md).
+
+    Args:
+        quality_gate: "hard": samples at or below the threshold are not classified; "sigmoid": every sample is, its
+            logits times `quality.sigmoid_gate`.
+        classified_views: "all", or the "originals" alone.
+        contrast_gate: pairs above the threshold count as 0 ("drop"), or as `contrast.constant_loss` ("constant"),
+            which changes the loss that is reported, but no gradient.
+        contrast_queries: "augmented": q against k; "both": also k against q, and a pair's loss is the mean.
+        positive_gradient: "stopped" at the positive key, or "kept". The momentum encoder's keys have none.
+        contrast_rescale: L_contrastive is times `contrast.rescale`.
+
+    Raises:
+        ValueError: an unknown word.
+    """
+
+    quality_gate: str = "hard"
+    classified_views: str = "all"
+    contrast_gate: str = "drop"
+    contrast_queries: str = "augmented"
+    positive_gradient: str = "stopped"
+    contrast_rescale: bool = False
+
+    def __post_init__(self):
+        for key, known in WORDS.items():
+            if getattr(self, key) not in known:
+                raise ValueError(f"{key}={getattr(self, key)!r}: expected one of {known}")
