@@ -7,6 +7,7 @@ unmodified, as a baseline (one flipped view, margin softmax, no partition, no co
 from easydict import EasyDict as edict
 
 config = edict()
+config.preset = None  # "paper" or "official" (the authors' released code): stands for the keys in configs/presets.py
 
 # --- data
 # rec: a folder with train.rec, train.idx and property; a .rec file; a folder of shards train-*.rec; a folder of one
@@ -116,6 +117,7 @@ config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the
 
 # Types of the keys that may be None, and of those that take more than their default shows.
 types = {
+    "preset": (str, type(None)),
     "rec": (str, list),
     "cache": (str, type(None)),
     "cache_limit": (float, type(None)),
@@ -151,6 +153,7 @@ most = {
     "encoder_momentum": 1.0,
 }  # fmt: skip
 choices = {
+    "preset": ("paper", "official"),
     "corrupt": ("stop", "skip"),
     "resume": ("auto", True, False),
     "recordio_backend": ("native", "mxnet"),

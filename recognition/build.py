@@ -1,6 +1,5 @@
 """The parts of a run as its config describes them; every key is in configs/base.py."""
 
-import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -75,7 +74,14 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
         cfg.contrast_scale,
         cfg.contrast_weight,
         cfg.contrast_denominator,
-        Variant(**{field.name: cfg[field.name] for field in dataclasses.fields(Variant)}),
+        Variant(
+            cfg.quality_gate,
+            cfg.classified_views,
+            cfg.contrast_gate,
+            cfg.contrast_queries,
+            cfg.positive_gradient,
+            cfg.contrast_rescale,
+        ),
     )
 
 
