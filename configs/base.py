@@ -115,6 +115,11 @@ config.queue_keys = "unit"  # moved keys are normalised again; "clamped": they a
 config.contrast_denominator = "infonce"  # "negatives": Eq. 14 as printed, without the positive
 config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the key encoder keeps
 
+# --- beyond the paper, off by default (docs/method.md)
+config.quality_lq_share = None  # share of LQ samples in (0, 1): the threshold, from quality_threshold on, follows it
+config.contrast_ramp = (0.0, 0.0)  # epochs between which the contrast's weight rises from 0
+config.consistency_weight = 0.0  # factor on 1 - cos(q, k), all pairs, the original's gradient stopped
+
 # Types of the keys that may be None, and of those that take more than their default shows.
 types = {
     "preset": (str, type(None)),
@@ -135,6 +140,7 @@ types = {
     "output": (str, type(None)),
     "val_dir": (str, type(None)),
     "quality_threshold": (float, type(None)),
+    "quality_lq_share": (float, type(None)),
     "queue_size": (int, type(None)),
 }
 
@@ -146,11 +152,11 @@ least = {
     "save_every": 0, "keep_every": 1, "max_time": 0.0, "step_timeout": 0.01,
     "verbose": 0, "val_pairs": 10, "memory_budget": 0, "nonfinite_limit": 1, "margin": 0.0, "norm_weight": 0.0,
     "scale": 0.0, "cache_limit": 0.0, "shuffle_shards": 1, "contrast_scale": 0.0, "contrast_weight": 0.0,
-    "queue_size": 0, "quality_std": 0.0,
+    "queue_size": 0, "quality_std": 0.0, "quality_mean": 0.0, "consistency_weight": 0.0,
 }  # fmt: skip
 most = {
     "seed": 2**32 - 1, "dropout": 1.0, "sample_rate": 1.0, "quality_threshold": 1.0, "quality_ema": 1.0,
-    "encoder_momentum": 1.0,
+    "encoder_momentum": 1.0, "quality_lq_share": 1.0,
 }  # fmt: skip
 choices = {
     "preset": ("paper", "official"),
@@ -186,6 +192,7 @@ entries = {
     "norm_range": float,
     "margin_range": float,
     "lr_milestones": int,
+    "contrast_ramp": float,
     "val_targets": str,
     "views": str,
     "resume_changes": str,

@@ -36,10 +36,7 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
     Raises:
         ValueError: settings that do not go together, or more classes and queue rows than this rank's memory holds.
     """
-    if cfg.pool != "none" and tuple(cfg.views) != ("original", "augmented"):
-        raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
-    if cfg.classified_views == "originals" and "original" not in cfg.views:
-        raise ValueError(f"classified_views='originals' with views={cfg.views}: expected 'original' among the views")
+    _check_views(cfg)
     size = num_classes if cfg.queue_size is None else cfg.queue_size
     setup = scaling.Setup(
         num_classes, 0, world.size, cfg.embedding_size, slots=scaling.optimizer_slots(cfg.optimizer, cfg.momentum),
@@ -47,42 +44,35 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
     )  # fmt: skip
     scaling.check_fits(setup, parallel.free_memory(world.device), world.device.type == "cpu")
     head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget, cfg.proxy_init)
-    return Objective(
-        head,
-        make_margin(
-            cfg.loss,
-            cfg.margin,
-            cfg.margin_list,
-            cfg.margin_gradient,
-            cfg.norm_range,
-            cfg.margin_range,
-            cfg.norm_weight,
-        ),
-        make_pool(
-            cfg.pool,
-            head,
-            cfg.embedding_size,
-            size,
-            cfg.queue_delta,
-            cfg.queue_dtype,
-            same_identity=cfg.contrast_same_identity,
-            keys=cfg.queue_keys,
-        ),
-        NormStatistics(cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std, cfg.quality_statistics),
-        cfg.quality_threshold,
-        cfg.scale,
-        cfg.contrast_scale,
-        cfg.contrast_weight,
-        cfg.contrast_denominator,
-        Variant(
-            cfg.quality_gate,
-            cfg.classified_views,
-            cfg.contrast_gate,
-            cfg.contrast_queries,
-            cfg.positive_gradient,
-            cfg.contrast_rescale,
-        ),
+    margin = make_margin(
+        cfg.loss, cfg.margin, cfg.margin_list, cfg.margin_gradient, cfg.norm_range, cfg.margin_range, cfg.norm_weight
     )
+    pool = make_pool(
+        cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta, cfg.queue_dtype,
+        same_identity=cfg.contrast_same_identity, keys=cfg.queue_keys,
+    )  # fmt: skip
+    quality = NormStatistics(
+        cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std, cfg.quality_statistics,
+        cfg.quality_lq_share, cfg.quality_threshold or 0.0,
+    )  # fmt: skip
+    variant = Variant(
+        cfg.quality_gate, cfg.classified_views, cfg.contrast_gate, cfg.contrast_queries, cfg.positive_gradient,
+        cfg.contrast_rescale, cfg.consistency_weight,
+    )  # fmt: skip
+    return Objective(
+        head, margin, pool, quality, cfg.quality_threshold, cfg.scale, cfg.contrast_scale, cfg.contrast_weight,
+        cfg.contrast_denominator, variant,
+    )  # fmt: skip
+
+
+def _check_views(cfg) -> None:
+    pair = tuple(cfg.views) == ("original", "augmented")
+    if cfg.pool != "none" and not pair:
+        raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
+    if cfg.consistency_weight and not pair:
+        raise ValueError(f"consistency_weight with views={cfg.views}: expected ('original', 'augmented')")
+    if cfg.classified_views == "originals" and cfg.views[0] != "original":
+        raise ValueError(f"classified_views='originals' with views={cfg.views}: expected 'original' as the first")
 
 
 def make_optimizer(cfg, backbone: nn.Module) -> torch.optim.Optimizer:
@@ -112,3 +102,15 @@ def make_schedule(cfg, steps_per_epoch: int) -> Callable[[int], float]:
         return lambda step: schedule.polynomial(step, cfg.lr, warmup, total, cfg.lr_power)
     milestones = [epoch * steps_per_epoch for epoch in cfg.lr_milestones]
     return lambda step: schedule.steps(step, cfg.lr, warmup, milestones, cfg.lr_gamma)
+
+
+def make_contrast_weight(cfg, steps_per_epoch: int) -> Callable[[int], float]:
+    """step, from 0 -> factor on the contrast.
+
+    Raises:
+        ValueError: a ramp that is none.
+    """
+    if len(cfg.contrast_ramp) != 2 or not 0 <= cfg.contrast_ramp[0] <= cfg.contrast_ramp[1]:
+        raise ValueError(f"contrast_ramp={cfg.contrast_ramp}: expected two epochs, 0 or more, that do not fall")
+    start, stop = (round(epoch * steps_per_epoch) for epoch in cfg.contrast_ramp)
+    return lambda step: schedule.ramp(step, cfg.contrast_weight, start, stop)

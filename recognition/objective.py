@@ -51,7 +51,7 @@ class Objective(nn.Module):
         margin: what happens to the target cosines, see `margins.make_margin`.
         pool: where negatives come from; None leaves the contrast out.
         quality: statistics of the feature norms.
-        threshold: b in [0, 1], or None for no partition (Table III, "No").
+        threshold: b in [0, 1], or None for no partition (Table III, "No"); `quality` may have one that moves.
         scale, contrast_scale: s of the two losses.
         contrast_weight: factor on L_contrastive (the paper: 1).
         denominator: see `contrast.contrastive_loss`.
@@ -87,6 +87,8 @@ class Objective(nn.Module):
         self._check_settings()
 
     def _check_settings(self) -> None:
+        if self.quality.lq_share is not None and self.threshold is None:
+            raise ValueError("quality_lq_share without quality_threshold: expected a number in [0, 1] where it starts")
         if self.variant.quality_gate == "sigmoid" and isinstance(self.margin, CurricularMargin):
             raise ValueError(
                 "quality_gate='sigmoid' with loss='curricularface': expected another loss, or quality_gate='hard'"
@@ -127,7 +129,7 @@ class Objective(nn.Module):
         u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
 
         z_hat_PV = self.quality.observe(z_PV)
-        is_hq_PV, is_lq_P = partition(z_hat_PV, self.threshold)
+        is_hq_PV, is_lq_P = partition(z_hat_PV, self._b())
 
         views = slice(1) if self.variant.classified_views == "originals" else slice(None)
         loss_P = self._classify(u_PVD[:, views], y_P, z_PV[:, views], z_hat_PV[:, views], is_hq_PV[:, views])
@@ -139,16 +141,23 @@ class Objective(nn.Module):
             contrastive = contrast_P.mean()
             weight *= contrast.rescale(self.pool.rows) if self.variant.contrast_rescale else 1
             loss_P = loss_P + weight * contrast_P
+        consistency = classification.new_zeros(())
+        if self.variant.consistency_weight:
+            consistency_P = self.variant.consistency_weight * (1 - self._cosine(u_PVD[:, -1], u_PVD[:, 0].detach()))
+            consistency, loss_P = consistency_P.mean(), loss_P + consistency_P
         plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
         lq_pairs = is_lq_P.float().mean() * (not plain)
         return Losses(
-            classification + weight * contrastive,
+            classification + weight * contrastive + consistency,
             classification.detach(),
             contrastive.detach(),
             is_hq_PV.float().mean(),
             lq_pairs,
             loss_P.detach(),
         )
+
+    def _b(self) -> float | torch.Tensor | None:
+        return self.threshold if self.quality.lq_share is None else self.quality.b
 
     def _classify(self, u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV) -> torch.Tensor:
         """Eq. 3 and 6-10: margin softmax of both views, averaged for each pair; samples gated out count as 0."""
@@ -157,7 +166,7 @@ class Objective(nn.Module):
         cos_B = self.head.target(u_BD, y_B)
         f_B = self.margin(cos_B, z_B, z_hat_PV.flatten())
         if self.variant.quality_gate == "sigmoid" and self.threshold is not None:
-            gate_B = sigmoid_gate(z_hat_PV, self.threshold, self.scale).flatten()
+            gate_B = sigmoid_gate(z_hat_PV, self._b(), self.scale).flatten()
             u_BD, f_B, is_hq_PV = gate_B[:, None] * u_BD, gate_B * f_B, torch.ones_like(is_hq_PV)
         lse_B = self.head.negatives(u_BD, y_B, self.scale, self.margin.bend(cos_B, f_B))
         loss_B = sharded.softmax_loss(self.scale * f_B, lse_B)
@@ -197,9 +206,14 @@ class Objective(nn.Module):
         variant, lq_L = self.variant, is_lq_P.nonzero().squeeze(1)
         views = 1 + (variant.contrast_queries == "both")
         q_MD, key_MD = contrast.make_queries(u_PVD[lq_L], key_u_PVD[lq_L], views)
-        own = torch.arange(*parallel.own_share(len(q_MD)), device=q_MD.device)
-        positive_M = self.contrast_scale * sharded.owned_cosine(q_MD, key_MD[own], own)
+        positive_M = self.contrast_scale * self._cosine(q_MD, key_MD)
         lse_M = self.pool(q_MD, y_P[lq_L].repeat_interleave(views), self.contrast_scale)
         loss_L = contrast.contrastive_loss(positive_M, lse_M, self.denominator).view(-1, views).mean(1)
         gated = contrast.constant_loss(self.pool.rows, self.denominator) if variant.contrast_gate == "constant" else 0.0
         return loss_L.new_full((len(y_P),), gated).index_put((lq_L,), loss_L)
+
+    @staticmethod
+    def _cosine(u_MD, key_MD) -> torch.Tensor:
+        """(M,) cosines of unit vectors that are alike on every rank, each rank working out its share."""
+        own = torch.arange(*parallel.own_share(len(u_MD)), device=u_MD.device)
+        return sharded.owned_cosine(u_MD, key_MD[own], own)

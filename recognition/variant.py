@@ -13,7 +13,7 @@ WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Choices within the objective; all but the first value of each are the authors' released code's (docs/method.md).
+    """Choices within the objective; the second word of each is the authors' released code's (docs/method.md).
 
     Args:
         quality_gate: "hard": samples at or below the threshold are not classified; "sigmoid": every sample is, its
@@ -24,6 +24,8 @@ class Variant:
         contrast_queries: "augmented": q against k; "both": also k against q, and a pair's loss is the mean.
         positive_gradient: "stopped" at the positive key, or "kept". The momentum encoder's keys have none.
         contrast_rescale: L_contrastive is times `contrast.rescale`.
+        consistency_weight: beyond both: factor on the mean of 1 - cos(q, k) over all pairs, the original's gradient
+            stopped, which is added to L.
 
     Raises:
         ValueError: an unknown word.
@@ -35,6 +37,7 @@ class Variant:
     contrast_queries: str = "augmented"
     positive_gradient: str = "stopped"
     contrast_rescale: bool = False
+    consistency_weight: float = 0.0
 
     def __post_init__(self):
         for key, known in WORDS.items():

@@ -46,7 +46,10 @@ def make_objective(case: dict) -> Objective:
     )  # fmt: skip
     if pool is not None and "queue_dtype" not in case:
         pool = pool.to(dtype)
-    statistics = NormStatistics(case.get("ema", 0.3), mean=2.0, std=1.0, scope=case.get("statistics", "global"))
+    statistics = NormStatistics(
+        case.get("ema", 0.3), mean=2.0, std=1.0, scope=case.get("statistics", "global"),
+        lq_share=case.get("lq_share"), start=case["threshold"] or 0.0,
+    )  # fmt: skip
     statistics = statistics.to(dtype)
     margin = make_margin(
         case.get("loss", "adaface"), 0.4, case.get("margin_list", (1.0, 0.5, 0.0)),

@@ -62,6 +62,11 @@ def transcription(case: dict, ranks: int = 1) -> list[dict]:
             z_hat += [max(-1.0, min(1.0, float(0.333 * (value - its_mean) / (its_std + 0.001)))) for value in z[part]]
             if number == 0:
                 mean, std = its_mean, its_std
+        if case.get("lq_share") is not None:
+            scaled = sorted((value + 1) / 2 for value in z_hat)
+            at = case["lq_share"] * (len(scaled) - 1)
+            low, more = int(at), at - int(at)
+            b = b + ema * (scaled[low] + more * (scaled[min(low + 1, len(scaled) - 1)] - scaled[low]) - b)
         indicator = [[(z_hat[p * V + v] + 1) / 2 for v in range(V)] for p in range(len(y_P))]
 
         rows = [(p, v) for p in range(len(y_P)) for v in range(V)]
@@ -137,6 +142,9 @@ def transcription(case: dict, ranks: int = 1) -> list[dict]:
             weight = weight * math.log(129) / math.log(1 + len(queue))
 
         total = classification + weight * contrastive
+        for p in range(len(y_P)) if "consistency_weight" in options else []:
+            cosine_p = torch.dot(unit(h[p, 1]), unit(h[p, 0].detach()))
+            total = total + options["consistency_weight"] / len(y_P) * (1 - cosine_p)
         grads = torch.autograd.grad(total, (h, W), allow_unused=True) if total.requires_grad else (None, None)
         grads = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, (h, W), strict=True)]
         report.append(

@@ -3,21 +3,22 @@ gradient, alone and together, on 1, 2 and 3 ranks.
 """
 
 import functools
+import re
 from pathlib import Path
 
 import pytest
 import torch
 
-from recognition.build import make_optimizer
+from recognition.build import make_contrast_weight, make_objective, make_optimizer
 from recognition.head import ClassShard
 from recognition.margins import make_margin
 from recognition.objective import Objective
 from recognition.pools import BatchPool, clamp, make_pool
-from recognition.quality import NormStatistics
+from recognition.quality import NormStatistics, partition
 from recognition.variant import WORDS, Variant
 from tests import gloo, ranks
 from tests.transcription import make_case, transcription
-from utils import config
+from utils import config, parallel
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +47,12 @@ CASES = {
     "loss weight, empty queue": {"variant": {"contrast_rescale": True}, "Q": 0},
     "momentum classifies the originals": {"variant": {"classified_views": "originals"}, "pool": "momentum"},
     "all of them": {"variant": OFFICIAL, "statistics": "rank", "same_identity": "zero", "keys": "clamped"},
+    "beyond: the threshold follows a share": {"lq_share": 0.3, "threshold": 0.4375},
+    "beyond: consistency": {"variant": {"consistency_weight": 0.6}},
+    "all of them and beyond": {
+        "variant": OFFICIAL | {"consistency_weight": 0.6}, "statistics": "rank", "same_identity": "zero",
+        "keys": "clamped", "lq_share": 0.3, "threshold": 0.4375,
+    },
     "all of them, batch pool": {"variant": OFFICIAL, "statistics": "rank", "same_identity": "zero", "pool": "batch"},
 }  # fmt: skip
 
@@ -69,6 +76,7 @@ def test_equals_its_description(name, world_size):
 
 
 ALONE = ("sigmoid gate", "gradient of the original", "queries both", "same identity 0", "keys clamped", "loss weight")
+BEYOND = ("beyond: the threshold follows a share", "beyond: consistency")
 
 
 @functools.cache
@@ -76,7 +84,7 @@ def paper(world_size: int, **changes) -> list[dict]:
     return transcription(make_case(**changes), world_size)
 
 
-@pytest.mark.parametrize("name", [*ALONE, "statistics of each rank"])
+@pytest.mark.parametrize("name", [*ALONE, *BEYOND, "statistics of each rank"])
 def test_each_alone_moves_the_gradient(name):
     """The descriptions tell them apart; and on one rank its statistics are all there are."""
     ours = expected(name, 2 if "statistics" in name else 1)
@@ -120,6 +128,52 @@ def test_the_statistics_may_start_at_0():
     for _ in range(1000):
         z_hat_PV = statistics.observe(z_PV)
     torch.testing.assert_close(z_hat_PV, 0.333 * (z_PV - z_PV.mean()) / z_PV.std(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_share_of_low_quality_is_what_was_asked_for(share):
+    """Whatever the norms are, and also when they change."""
+    statistics, generator, shares = NormStatistics(0.05, lq_share=share), torch.Generator().manual_seed(0), []
+    for step in range(600):
+        z_PV = (20 + 5 * (step > 300)) * torch.rand(64, 2, generator=generator) ** 2
+        is_hq_PV, _ = partition(statistics.observe(z_PV), statistics.b)
+        shares.append(1 - float(is_hq_PV.float().mean()))
+    shares = torch.tensor(shares)
+    for settled in (shares[200:300], shares[500:]):  # of 12800 samples: a deviation of at most 0.0045
+        assert float(settled.mean()) == pytest.approx(share, abs=0.02)
+
+
+def test_the_contrasts_weight_rises_between_two_epochs():
+    cfg = config.load("vgg2_r34_qgface", ["contrast_ramp=(1,3)", "contrast_weight=2.0"], ROOT / "configs")
+    assert [make_contrast_weight(cfg, 4)(step) for step in (0, 4, 6, 8, 12, 99)] == [0, 0, 0.5, 1.0, 2.0, 2.0]
+    off = config.load("vgg2_r34_qgface", [], ROOT / "configs")
+    assert [make_contrast_weight(off, 4)(step) for step in (0, 1, 99)] == [1.0, 1.0, 1.0]
+    late = config.load("vgg2_r34_qgface", ["contrast_ramp=(2,2)"], ROOT / "configs")
+    assert [make_contrast_weight(late, 4)(step) for step in (0, 7, 8)] == [0.0, 0.0, 1.0]
+    for bad in ("(3,1)", "(1,)", "(-1,2)"):
+        cfg = config.load("vgg2_r34_qgface", [f"contrast_ramp={bad}"], ROOT / "configs")
+        with pytest.raises(ValueError, match="contrast_ramp=.*: expected two epochs, 0 or more, that do not fall"):
+            make_contrast_weight(cfg, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["quality_lq_share=0.1", "quality_threshold=None"], "quality_lq_share without quality_threshold: expected a"),
+        (
+            ["consistency_weight=1.0", "views=('original',)"],
+            "consistency_weight with views=('original',): expected ('original', 'augmented')",
+        ),
+        (
+            ["classified_views=originals", "views=('augmented',)"],
+            "classified_views='originals' with views=('augmented',): expected 'original' as the first",
+        ),
+    ],
+)
+def test_a_run_names_the_keys_that_do_not_go_together(words, message):
+    cfg = config.load("vgg2_r34_qgface", ["pool=none", *words], ROOT / "configs")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        make_objective(cfg, 10, parallel.World(0, 1, 0, torch.device("cpu")))
 
 
 def test_settings_that_do_not_go_together_are_named():
