@@ -5,7 +5,8 @@ config's file and before the other words; in a file, before the file's own keys.
 """
 
 # Each way in which the authors' released code departs from the paper (docs/method.md): the paper's keys, and its. Any
-# of them is an experiment of its own: `quality_gate=sigmoid` on the command line.
+# of them is an experiment of its own: `quality_gate=sigmoid` on the command line. With pool=momentum the code classifies
+# the originals alone and has no queries among the augmented: `classified_views=originals contrast_queries=augmented`.
 DIFFERENCES = {
     "HQ gate": ({"quality_gate": "hard"}, {"quality_gate": "sigmoid"}),
     "LQ gate": ({"contrast_gate": "drop"}, {"contrast_gate": "constant"}),
@@ -22,13 +23,18 @@ DIFFERENCES = {
     "weight decay": ({"decay_batchnorm": True}, {"decay_batchnorm": False}),
     "norm of the initial proxies": ({"proxy_init": "normal"}, {"proxy_init": "unit"}),
     "backbone": ({"network": "r34", "dropout": 0.0}, {"network": "adaface_ir34", "dropout": 0.4}),
-    "augmentation": (
-        {"augment_options": {}},
-        {"augment_options": {"crop_resize": True, "downsample_first": True, "colour_order": "bgr"}},
-    ),
+    "colour in the augmentation": ({"augment_options": {}}, {"augment_options": {"colour_order": "bgr"}}),
+    "order of the augmentation": ({"augment_options": {}}, {"augment_options": {"downsample_first": True}}),
+    "crop of augment='adaface'": ({"augment_options": {}}, {"augment_options": {"crop_resize": True}}),  # setting A
 }
 
-presets = {
-    name: {key: value for sides in DIFFERENCES.values() for key, value in sides[side].items()}
-    for side, name in enumerate(("paper", "official"))
-}
+
+def _merged(side: int) -> dict:
+    merged = {}
+    for sides in DIFFERENCES.values():
+        for key, value in sides[side].items():
+            merged[key] = merged.get(key, {}) | value if isinstance(value, dict) else value
+    return merged
+
+
+presets = {"paper": _merged(0), "official": _merged(1)}
