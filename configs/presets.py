@@ -5,8 +5,9 @@ config's file and before the other words; in a file, before the file's own keys.
 """
 
 # Each way in which the authors' released code departs from the paper (docs/method.md): the paper's keys, and its. Any
-# of them is an experiment of its own: `quality_gate=sigmoid` on the command line. With pool=momentum the code classifies
-# the originals alone and has no queries among the augmented: `classified_views=originals contrast_queries=augmented`.
+# of them is an experiment of its own: `quality_gate=sigmoid` on the command line. With pool=momentum the released code
+# classifies the originals alone, and both queries are refused here: `classified_views=originals
+# contrast_queries=augmented` beside the preset.
 DIFFERENCES = {
     "HQ gate": ({"quality_gate": "hard"}, {"quality_gate": "sigmoid"}),
     "LQ gate": ({"contrast_gate": "drop"}, {"contrast_gate": "constant"}),

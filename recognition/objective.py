@@ -12,7 +12,7 @@ from torch import nn
 
 from recognition import contrast, sharded
 from recognition.head import ClassShard
-from recognition.margins import CurricularMargin, Margin
+from recognition.margins import Margin
 from recognition.pools import Pool
 from recognition.quality import NormStatistics, partition, sigmoid_gate
 from recognition.variant import Variant
@@ -79,25 +79,14 @@ class Objective(nn.Module):
             raise ValueError(f"quality_threshold={threshold}: expected a number in [0, 1] or None")
         if denominator not in contrast.DENOMINATORS:
             raise ValueError(f"contrast_denominator={denominator!r}: expected one of {contrast.DENOMINATORS}")
+        if quality is not None and quality.lq_share is not None and threshold is None:
+            raise ValueError("quality_lq_share without quality_threshold: expected a number in [0, 1] where it starts")
         self.head, self.margin, self.pool = head, margin, pool
         self.quality = quality or NormStatistics()
         self.threshold, self.scale, self.contrast_scale = threshold, scale, contrast_scale
         self.contrast_weight, self.denominator = contrast_weight, denominator
         self.variant = variant or Variant()
-        self._check_settings()
-
-    def _check_settings(self) -> None:
-        if self.quality.lq_share is not None and self.threshold is None:
-            raise ValueError("quality_lq_share without quality_threshold: expected a number in [0, 1] where it starts")
-        if self.variant.quality_gate == "sigmoid" and isinstance(self.margin, CurricularMargin):
-            raise ValueError(
-                "quality_gate='sigmoid' with loss='curricularface': expected another loss, or quality_gate='hard'"
-            )
-        if self.variant.contrast_queries == "both" and self.pool is not None and self.pool.from_momentum_encoder:
-            raise ValueError(
-                "contrast_queries='both' with pool='momentum': its encoder sees the originals alone; "
-                "expected contrast_queries='augmented'"
-            )
+        self.variant.check(margin, pool)
 
     def forward(
         self,
@@ -133,22 +122,21 @@ class Objective(nn.Module):
 
         views = slice(1) if self.variant.classified_views == "originals" else slice(None)
         loss_P = self._classify(u_PVD[:, views], y_P, z_PV[:, views], z_hat_PV[:, views], is_hq_PV[:, views])
-        classification = loss_P.mean()
-        contrastive, weight = classification.new_zeros(()), self.contrast_weight
+        classification = total = loss_P.mean()
+        contrastive = torch.zeros_like(classification)
         if self.pool is not None:
-            key_u_PVD = self._keys(u_PVD, key_h_PD, y_P)
-            contrast_P = self._contrast(u_PVD, key_u_PVD, y_P, is_lq_P)
-            contrastive = contrast_P.mean()
+            contrast_P = self._contrast(u_PVD, self._keys(u_PVD, key_h_PD, y_P), y_P, is_lq_P)
+            weight = self.contrast_weight
             weight *= contrast.rescale(self.pool.rows) if self.variant.contrast_rescale else 1
-            loss_P = loss_P + weight * contrast_P
-        consistency = classification.new_zeros(())
+            contrastive = contrast_P.mean()
+            total, loss_P = total + weight * contrastive, loss_P + weight * contrast_P
         if self.variant.consistency_weight:
-            consistency_P = self.variant.consistency_weight * (1 - self._cosine(u_PVD[:, -1], u_PVD[:, 0].detach()))
-            consistency, loss_P = consistency_P.mean(), loss_P + consistency_P
+            apart_P = self.variant.consistency_weight * (1 - self._cosine(u_PVD[:, -1], u_PVD[:, 0].detach()))
+            total, loss_P = total + apart_P.mean(), loss_P + apart_P
         plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
         lq_pairs = is_lq_P.float().mean() * (not plain)
         return Losses(
-            classification + weight * contrastive + consistency,
+            total,
             classification.detach(),
             contrastive.detach(),
             is_hq_PV.float().mean(),

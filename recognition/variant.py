@@ -2,6 +2,9 @@
 
 import dataclasses
 
+from recognition.margins import CurricularMargin, Margin
+from recognition.pools import Pool
+
 WORDS = {
     "quality_gate": ("hard", "sigmoid"),
     "classified_views": ("all", "originals"),
@@ -43,3 +46,15 @@ class Variant:
         for key, known in WORDS.items():
             if getattr(self, key) not in known:
                 raise ValueError(f"{key}={getattr(self, key)!r}: expected one of {known}")
+
+    def check(self, margin: Margin, pool: Pool | None) -> None:
+        """Raise a ValueError where this does not go together with the objective's parts."""
+        if self.quality_gate == "sigmoid" and isinstance(margin, CurricularMargin):
+            raise ValueError(
+                "quality_gate='sigmoid' with loss='curricularface': expected another loss, or quality_gate='hard'"
+            )
+        if self.contrast_queries == "both" and pool is not None and pool.from_momentum_encoder:
+            raise ValueError(
+                "contrast_queries='both' with pool='momentum': its encoder sees the originals alone; "
+                "expected contrast_queries='augmented'"
+            )
