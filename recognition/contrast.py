@@ -1,7 +1,6 @@
 """The contrastive loss on low-quality pairs (Eq. 13-14), who is compared with whom, and what else it may be.
 
-Shapes: `P` pairs of the global batch, `K` pool rows of this rank, `M` queries: one or both views of `L` pairs, `D`
-    dimension.
+Shapes: `P` pairs of the global batch, `K` pool rows of this rank, `L` of the pairs, `V` views, `D` dimension.
 """
 
 import math
@@ -11,6 +10,7 @@ import torch
 from recognition.sharded import softmax_loss
 
 DENOMINATORS = ("infonce", "negatives")
+QUERIES = {"augmented": ([1], [0]), "both": ([0, 1], [1, 0])}  # views that are queries, and those of their keys
 
 
 def same_identity(y_P: torch.Tensor, y_K: torch.Tensor) -> torch.Tensor:
@@ -35,15 +35,19 @@ def contrastive_loss(positive_P: torch.Tensor, lse_P: torch.Tensor, denominator:
     return torch.where(nothing_P, 0.0, lse_P.masked_fill(nothing_P, 0.0) - positive_P)
 
 
-def make_queries(u_LVD: torch.Tensor, key_LVD: torch.Tensor, views: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Queries (M, D) and the positive key (M, D) of each, pair by pair.
+def make_queries(
+    u_PVD: torch.Tensor, key_PVD: torch.Tensor, pairs_L: torch.Tensor, queries: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries (L, 1 or 2, D) of some pairs and the positive key of each, likewise.
 
     Args:
-        u_LVD: unit features of original and augmented image.
-        key_LVD: keys of both, or of the original alone.
-        views: 1: q against k; 2: k against q as well.
+        u_PVD: unit features of original and augmented image.
+        key_PVD: keys of both, or of the original alone.
+        pairs_L: which pairs.
+        queries: "augmented": q against k; "both": k against q as well.
     """
-    return u_LVD[:, -views:].flatten(0, 1), key_LVD[:, :views].flip(1).flatten(0, 1)
+    views, others = QUERIES[queries]
+    return u_PVD[pairs_L[:, None], views], key_PVD[pairs_L[:, None], others]
 
 
 def constant_loss(rows: int, denominator: str = "infonce") -> float:

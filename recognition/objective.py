@@ -1,8 +1,8 @@
 """Quality-guided joint training: the paper's algorithm on one page (Sec. III).
 
 Shapes: `p` pairs of this rank, `P` pairs of the global batch, `V` views of each (original k first, augmented q last),
-    `B` = P V samples, `D` dimension, `L` low-quality pairs. On N ranks every rank computes the same losses; gradients
-    are each rank's part (recognition/sharded.py).
+    `B` = P V samples, `D` dimension, `L` low-quality pairs, `M` = L Q queries, one or both views of each. On N ranks
+    every rank computes the same losses; gradients are each rank's part (recognition/sharded.py).
 """
 
 from typing import NamedTuple
@@ -191,13 +191,14 @@ class Objective(nn.Module):
         """Eq. 4, 13 and 14: each low-quality pair's augmented image against its original and the pool; 0 for the
         others.
         """
-        variant, lq_L = self.variant, is_lq_P.nonzero().squeeze(1)
-        views = 1 + (variant.contrast_queries == "both")
-        q_MD, key_MD = contrast.make_queries(u_PVD[lq_L], key_u_PVD[lq_L], views)
-        positive_M = self.contrast_scale * self._cosine(q_MD, key_MD)
-        lse_M = self.pool(q_MD, y_P[lq_L].repeat_interleave(views), self.contrast_scale)
-        loss_L = contrast.contrastive_loss(positive_M, lse_M, self.denominator).view(-1, views).mean(1)
-        gated = contrast.constant_loss(self.pool.rows, self.denominator) if variant.contrast_gate == "constant" else 0.0
+        lq_L = is_lq_P.nonzero().squeeze(1)
+        q_LQD, key_LQD = contrast.make_queries(u_PVD, key_u_PVD, lq_L, self.variant.contrast_queries)
+        q_MD, y_M = q_LQD.flatten(0, 1), y_P[lq_L].repeat_interleave(q_LQD.shape[1])
+        positive_M = self.contrast_scale * self._cosine(q_MD, key_LQD.flatten(0, 1))
+        loss_M = contrast.contrastive_loss(positive_M, self.pool(q_MD, y_M, self.contrast_scale), self.denominator)
+        loss_L = loss_M.view(q_LQD.shape[:2]).mean(1)
+        constant = self.variant.contrast_gate == "constant"
+        gated = contrast.constant_loss(self.pool.rows, self.denominator) if constant else 0.0
         return loss_L.new_full((len(y_P),), gated).index_put((lq_L,), loss_L)
 
     @staticmethod
