@@ -20,6 +20,7 @@ SIZES = ("batch_size", "total_batch_size")  # together: the images of a step
 # keys that decide what the tensors and the position of a checkpoint mean
 FIXED = (
     *("network", "embedding_size", "optimizer", "momentum", "pool", "queue_size", "queue_dtype", "queue_delta"),
+    "quality_lq_share",
     *("gradient_acc", "seed", "shuffle_shards", *SIZES),
 )
 STATE = {"config": dict, "data": dict, "last_step": int, "number": int, "damaged": list, "parts": dict}  # of state.json
