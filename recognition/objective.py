@@ -125,10 +125,10 @@ class Objective(nn.Module):
         classification = total = loss_P.mean()
         contrastive = torch.zeros_like(classification)
         if self.pool is not None:
-            contrast_P = self._contrast(u_PVD, self._keys(u_PVD, key_h_PD, y_P), y_P, is_lq_P)
-            weight = self.contrast_weight
+            key_u_PVD = self._keys(u_PVD, key_h_PD, y_P)
+            contrast_P = self._contrast(u_PVD, key_u_PVD, y_P, is_lq_P)
+            contrastive, weight = contrast_P.mean(), self.contrast_weight
             weight *= contrast.rescale(self.pool.rows) if self.variant.contrast_rescale else 1
-            contrastive = contrast_P.mean()
             total, loss_P = total + weight * contrastive, loss_P + weight * contrast_P
         if self.variant.consistency_weight:
             apart_P = self.variant.consistency_weight * (1 - self._cosine(u_PVD[:, -1], u_PVD[:, 0].detach()))
