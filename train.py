@@ -22,7 +22,7 @@ from eval.protocol import Result, Target
 from eval.table import results_table
 from eval.targets import open_targets
 from recognition.backbones import get_backbone
-from recognition.build import make_loader, make_objective, make_optimizer, make_schedule
+from recognition.build import make_contrast_weight, make_loader, make_objective, make_optimizer, make_schedule
 from recognition.data.loader import normalise
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.data.sources import open_source
@@ -71,7 +71,7 @@ def main(words: list[str]) -> int:
     loader = make_loader(cfg, source, sampler, world)
     steps_per_epoch = sampler.steps_per_epoch // cfg.gradient_acc
     last_step = min(steps_per_epoch * cfg.num_epoch, cfg.max_step or sys.maxsize)
-    learning_rate = make_schedule(cfg, steps_per_epoch)
+    learning_rate, contrast_weight = make_schedule(cfg, steps_per_epoch), make_contrast_weight(cfg, steps_per_epoch)
 
     # ----- model
     torch.manual_seed(cfg.seed)
@@ -122,6 +122,7 @@ def main(words: list[str]) -> int:
         lr = learning_rate(step - 1)
         for group in optimizer.param_groups:
             group["lr"] = lr
+        objective.contrast_weight = contrast_weight(step - 1)
         torch.manual_seed(cfg.seed + 1_000_003 * step + world.rank)  # dropout depends on the step, not on the past
         network.train()
         # one optimisation step >>>

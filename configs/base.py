@@ -7,6 +7,7 @@ unmodified, as a baseline (one flipped view, margin softmax, no partition, no co
 from easydict import EasyDict as edict
 
 config = edict()
+config.preset = None  # "paper" or "official" (the authors' released code): stands for the keys in configs/presets.py
 
 # --- data
 # rec: a folder with train.rec, train.idx and property; a .rec file; a folder of shards train-*.rec; a folder of one
@@ -34,6 +35,7 @@ config.pretrained = None  # a state dict to start the backbone from: model.pt, A
 # --- classifier
 config.margin_list = (1.0, 0.5, 0.0)  # loss="combined": cos(m1 theta + m2) - m3
 config.sample_rate = 1.0  # Partial FC: share of negative classes a step sees; rows it does not see stay as they are
+config.proxy_init = "normal"  # of W's rows, deviation 0.01; "unit": norm 1, which turn more slowly
 config.memory_budget = 256  # MiB of cosines a rank keeps for the backward pass; beyond it they are computed again
 
 # --- optimisation
@@ -43,6 +45,7 @@ config.optimizer = "sgd"  # "sgd" or "adamw"
 config.lr = 0.1
 config.momentum = 0.9
 config.weight_decay = 5e-4
+config.decay_batchnorm = True  # False: no weight decay on BatchNorm's scales and shifts
 config.num_epoch = 20
 config.max_step = None  # stop earlier, after so many optimizer steps
 config.warmup_epoch = 0
@@ -92,6 +95,9 @@ config.quality_scale = 0.333  # c of Eq. 1
 config.quality_ema = 0.01  # weight of the newest batch in the norm statistics
 config.quality_mean = 20.0  # where the statistics start
 config.quality_std = 100.0
+config.quality_statistics = "global"  # of the whole batch; "rank": of each rank's part
+config.quality_gate = "hard"  # "sigmoid": LQ samples stay, their logits shrink (the released code's Eq. 3)
+config.classified_views = "all"  # "originals": the augmented view is not classified
 
 # --- QGFace: contrast
 config.pool = "none"  # negatives: "none" (no contrast), "batch", "momentum", "proxy"
@@ -100,11 +106,23 @@ config.queue_dtype = "float32"  # how its rows are stored; "float16" and "bfloat
 config.queue_delta = "broadface"  # "plain": the proxy's move is not divided by |W_then|
 config.contrast_weight = 1.0
 config.contrast_scale = 64.0
+config.contrast_queries = "augmented"  # "both": the original is a query as well
+config.positive_gradient = "stopped"  # "kept": the positive key moves too
+config.contrast_gate = "drop"  # HQ pairs count 0; "constant": log(1 + Q), which has no gradient
+config.contrast_same_identity = "excluded"  # "zero": rows of the query's identity are negatives with the cosine 0
+config.contrast_rescale = False  # True: the weight is times log 129 / log(1 + Q)
+config.queue_keys = "unit"  # moved keys are normalised again; "clamped": they are not, their products are clamped
 config.contrast_denominator = "infonce"  # "negatives": Eq. 14 as printed, without the positive
 config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the key encoder keeps
 
+# --- beyond the paper, off by default (docs/method.md)
+config.quality_lq_share = None  # share of LQ samples in (0, 1): the threshold, from quality_threshold on, follows it
+config.contrast_ramp = (0.0, 0.0)  # epochs between which the contrast's weight rises from 0
+config.consistency_weight = 0.0  # factor on 1 - cos(q, k), all pairs, the original's gradient stopped
+
 # Types of the keys that may be None, and of those that take more than their default shows.
 types = {
+    "preset": (str, type(None)),
     "rec": (str, list),
     "cache": (str, type(None)),
     "cache_limit": (float, type(None)),
@@ -122,6 +140,7 @@ types = {
     "output": (str, type(None)),
     "val_dir": (str, type(None)),
     "quality_threshold": (float, type(None)),
+    "quality_lq_share": (float, type(None)),
     "queue_size": (int, type(None)),
 }
 
@@ -133,13 +152,14 @@ least = {
     "save_every": 0, "keep_every": 1, "max_time": 0.0, "step_timeout": 0.01,
     "verbose": 0, "val_pairs": 10, "memory_budget": 0, "nonfinite_limit": 1, "margin": 0.0, "norm_weight": 0.0,
     "scale": 0.0, "cache_limit": 0.0, "shuffle_shards": 1, "contrast_scale": 0.0, "contrast_weight": 0.0,
-    "queue_size": 0, "quality_std": 0.0,
+    "queue_size": 0, "quality_std": 0.0, "quality_mean": 0.0, "consistency_weight": 0.0,
 }  # fmt: skip
 most = {
     "seed": 2**32 - 1, "dropout": 1.0, "sample_rate": 1.0, "quality_threshold": 1.0, "quality_ema": 1.0,
-    "encoder_momentum": 1.0,
+    "encoder_momentum": 1.0, "quality_lq_share": 1.0,
 }  # fmt: skip
 choices = {
+    "preset": ("paper", "official"),
     "corrupt": ("stop", "skip"),
     "resume": ("auto", True, False),
     "recordio_backend": ("native", "mxnet"),
@@ -154,6 +174,15 @@ choices = {
     "pool": ("none", "batch", "momentum", "proxy"),
     "queue_dtype": ("float32", "float16", "bfloat16"),
     "queue_delta": ("broadface", "plain"),
+    "queue_keys": ("unit", "clamped"),
+    "proxy_init": ("normal", "unit"),
+    "quality_statistics": ("global", "rank"),
+    "quality_gate": ("hard", "sigmoid"),
+    "classified_views": ("all", "originals"),
+    "contrast_queries": ("augmented", "both"),
+    "positive_gradient": ("stopped", "kept"),
+    "contrast_gate": ("drop", "constant"),
+    "contrast_same_identity": ("excluded", "zero"),
     "contrast_denominator": ("infonce", "negatives"),
 }
 # What the entries of a tuple or list are.
@@ -163,6 +192,7 @@ entries = {
     "norm_range": float,
     "margin_range": float,
     "lr_milestones": int,
+    "contrast_ramp": float,
     "val_targets": str,
     "views": str,
     "resume_changes": str,

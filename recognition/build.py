@@ -15,6 +15,7 @@ from recognition.margins import make_margin
 from recognition.objective import Objective
 from recognition.pools import make_pool
 from recognition.quality import NormStatistics
+from recognition.variant import Variant
 from utils import parallel
 
 
@@ -35,42 +36,61 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
     Raises:
         ValueError: settings that do not go together, or more classes and queue rows than this rank's memory holds.
     """
-    if cfg.pool != "none" and tuple(cfg.views) != ("original", "augmented"):
-        raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
+    _check_views(cfg)
     size = num_classes if cfg.queue_size is None else cfg.queue_size
     setup = scaling.Setup(
         num_classes, 0, world.size, cfg.embedding_size, slots=scaling.optimizer_slots(cfg.optimizer, cfg.momentum),
         pool=cfg.pool, queue_size=size, queue_dtype=cfg.queue_dtype,
     )  # fmt: skip
     scaling.check_fits(setup, parallel.free_memory(world.device), world.device.type == "cpu")
-    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget)
-    return Objective(
-        head,
-        make_margin(
-            cfg.loss,
-            cfg.margin,
-            cfg.margin_list,
-            cfg.margin_gradient,
-            cfg.norm_range,
-            cfg.margin_range,
-            cfg.norm_weight,
-        ),
-        make_pool(cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta, cfg.queue_dtype),
-        NormStatistics(cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std),
-        cfg.quality_threshold,
-        cfg.scale,
-        cfg.contrast_scale,
-        cfg.contrast_weight,
-        cfg.contrast_denominator,
+    head = ClassShard(num_classes, cfg.embedding_size, cfg.sample_rate, cfg.seed, cfg.memory_budget, cfg.proxy_init)
+    margin = make_margin(
+        cfg.loss, cfg.margin, cfg.margin_list, cfg.margin_gradient, cfg.norm_range, cfg.margin_range, cfg.norm_weight
     )
+    pool = make_pool(
+        cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta, cfg.queue_dtype,
+        same_identity=cfg.contrast_same_identity, keys=cfg.queue_keys,
+    )  # fmt: skip
+    quality = NormStatistics(
+        cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std, cfg.quality_statistics,
+        cfg.quality_lq_share, cfg.quality_threshold or 0.0,
+    )  # fmt: skip
+    variant = Variant(
+        cfg.quality_gate, cfg.classified_views, cfg.contrast_gate, cfg.contrast_queries, cfg.positive_gradient,
+        cfg.contrast_rescale, cfg.consistency_weight,
+    )  # fmt: skip
+    return Objective(
+        head, margin, pool, quality, cfg.quality_threshold, cfg.scale, cfg.contrast_scale, cfg.contrast_weight,
+        cfg.contrast_denominator, variant,
+    )  # fmt: skip
+
+
+def _check_views(cfg) -> None:
+    pair = tuple(cfg.views) == ("original", "augmented")
+    if cfg.pool != "none" and not pair:
+        raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
+    if cfg.consistency_weight and not pair:
+        raise ValueError(f"consistency_weight with views={cfg.views}: expected ('original', 'augmented')")
+    if cfg.classified_views == "originals" and cfg.views[0] != "original":
+        raise ValueError(f"classified_views='originals' with views={cfg.views}: expected 'original' as the first")
 
 
 def make_optimizer(cfg, backbone: nn.Module) -> torch.optim.Optimizer:
     """SGD or AdamW over the backbone; the classifier's rows have their own (`RowOptimizer`)."""
-    parameters = [p for p in backbone.parameters() if p.requires_grad]
+    groups = _parameter_groups(backbone, cfg.decay_batchnorm)
     if cfg.optimizer == "sgd":
-        return torch.optim.SGD(parameters, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
-    return torch.optim.AdamW(parameters, cfg.lr, weight_decay=cfg.weight_decay)
+        return torch.optim.SGD(groups, cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay)
+    return torch.optim.AdamW(groups, cfg.lr, weight_decay=cfg.weight_decay)
+
+
+def _parameter_groups(backbone: nn.Module, decay_batchnorm: bool) -> list[dict]:
+    """What is trained: one group, or BatchNorm's scales and shifts in a second one, without weight decay."""
+    norms = [] if decay_batchnorm else [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    plain = {id(p) for norm in norms for p in norm.parameters()}
+    trained = [p for p in backbone.parameters() if p.requires_grad]
+    groups = [{"params": [p for p in trained if id(p) not in plain]}]
+    without = [p for p in trained if id(p) in plain]
+    return [*groups, {"params": without, "weight_decay": 0.0}] if without else groups
 
 
 def make_schedule(cfg, steps_per_epoch: int) -> Callable[[int], float]:
@@ -82,3 +102,15 @@ def make_schedule(cfg, steps_per_epoch: int) -> Callable[[int], float]:
         return lambda step: schedule.polynomial(step, cfg.lr, warmup, total, cfg.lr_power)
     milestones = [epoch * steps_per_epoch for epoch in cfg.lr_milestones]
     return lambda step: schedule.steps(step, cfg.lr, warmup, milestones, cfg.lr_gamma)
+
+
+def make_contrast_weight(cfg, steps_per_epoch: int) -> Callable[[int], float]:
+    """step, from 0 -> factor on the contrast.
+
+    Raises:
+        ValueError: a ramp that is none.
+    """
+    if len(cfg.contrast_ramp) != 2 or not 0 <= cfg.contrast_ramp[0] <= cfg.contrast_ramp[1]:
+        raise ValueError(f"contrast_ramp={cfg.contrast_ramp}: expected two epochs, 0 or more, that do not fall")
+    start, stop = (round(epoch * steps_per_epoch) for epoch in cfg.contrast_ramp)
+    return lambda step: schedule.ramp(step, cfg.contrast_weight, start, stop)

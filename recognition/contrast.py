@@ -1,13 +1,16 @@
-"""The contrastive loss on low-quality pairs (Eq. 13-14) and the supervised contrastive mask.
+"""The contrastive loss on low-quality pairs (Eq. 13-14), who is compared with whom, and what else it may be.
 
-Shapes: `P` pairs of the global batch, `K` pool rows of this rank.
+Shapes: `P` pairs of the global batch, `K` pool rows of this rank, `L` of the pairs, `V` views, `D` dimension.
 """
+
+import math
 
 import torch
 
 from recognition.sharded import softmax_loss
 
 DENOMINATORS = ("infonce", "negatives")
+QUERIES = {"augmented": ([1], [0]), "both": ([0, 1], [1, 0])}  # views that are queries, and those of their keys
 
 
 def same_identity(y_P: torch.Tensor, y_K: torch.Tensor) -> torch.Tensor:
@@ -30,3 +33,28 @@ def contrastive_loss(positive_P: torch.Tensor, lse_P: torch.Tensor, denominator:
         return softmax_loss(positive_P, lse_P)
     nothing_P = lse_P.isneginf()
     return torch.where(nothing_P, 0.0, lse_P.masked_fill(nothing_P, 0.0) - positive_P)
+
+
+def make_queries(
+    u_PVD: torch.Tensor, key_PVD: torch.Tensor, pairs_L: torch.Tensor, queries: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries (L, 1 or 2, D) of some pairs and the positive key of each, likewise.
+
+    Args:
+        u_PVD: unit features of original and augmented image.
+        key_PVD: keys of both, or of the original alone.
+        pairs_L: which pairs.
+        queries: "augmented": q against k; "both": k against q as well.
+    """
+    views, others = QUERIES[queries]
+    return u_PVD[pairs_L[:, None], views], key_PVD[pairs_L[:, None], others]
+
+
+def constant_loss(rows: int, denominator: str = "infonce") -> float:
+    """The loss of a pair whose cosines are all set to 0, log(1 + Q) with Q rows in the pool; it has no gradient."""
+    return math.log(rows + (denominator == "infonce")) if rows else 0.0
+
+
+def rescale(rows: int) -> float:
+    """log 129 / log(1 + Q): brings the loss of an untrained network to that of 128 negatives, whatever Q is."""
+    return math.log(129) / math.log(1 + max(rows, 1))

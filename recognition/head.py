@@ -19,6 +19,7 @@ from utils import parallel, rng
 
 BLOCK = 1024  # classes whose initial rows are drawn together
 MIB = 2**20
+INITS = ("normal", "unit")
 
 
 def initial_rows(start: int, stop: int, dimension: int, seed: int) -> torch.Tensor:
@@ -42,9 +43,11 @@ class ClassShard(nn.Module):
             FC). Rows that were not sampled stay as they are, their momentum too (`RowOptimizer`).
         seed: of the initial rows and of the sampling.
         memory_budget: MiB of cosines that are kept for the step, on this rank; beyond it they are recomputed.
+        init: of the rows: "normal" with deviation 0.01, or "unit": the same directions with norm 1. The shorter a row,
+            the faster it turns.
 
     Raises:
-        ValueError: num_classes or embedding_size < 1, sample_rate outside (0, 1], a negative budget.
+        ValueError: num_classes or embedding_size < 1, sample_rate outside (0, 1], a negative budget, unknown init.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class ClassShard(nn.Module):
         sample_rate: float = 1.0,
         seed: int = 0,
         memory_budget: float = 256,
+        init: str = "normal",
     ):
         super().__init__()
         if num_classes < 1 or embedding_size < 1:
@@ -62,10 +66,14 @@ class ClassShard(nn.Module):
             raise ValueError(f"sample_rate={sample_rate}: expected a share in (0, 1]")
         if memory_budget < 0:
             raise ValueError(f"memory_budget={memory_budget}: expected 0 or more MiB")
+        if init not in INITS:
+            raise ValueError(f"proxy_init={init!r}: expected one of {INITS}")
         self.num_classes, self.sample_rate, self.seed = num_classes, sample_rate, seed
         self.budget = int(memory_budget * MIB)
         self.start, self.stop = parallel.own_share(num_classes)
         self.register_buffer("weight", initial_rows(self.start, self.stop, embedding_size, seed))
+        if init == "unit":
+            self.weight /= self.weight.norm(dim=1, keepdim=True)
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
         self._traces: list[sharded.Trace] = []  # one for each micro-batch since the last step
         self.scratch = sharded.Scratch()

@@ -1,8 +1,8 @@
 """Quality-guided joint training: the paper's algorithm on one page (Sec. III).
 
 Shapes: `p` pairs of this rank, `P` pairs of the global batch, `V` views of each (original k first, augmented q last),
-    `B` = P V samples, `D` dimension, `L` low-quality pairs. On N ranks every rank computes the same losses; gradients
-    are each rank's part (recognition/sharded.py).
+    `B` = P V samples, `D` dimension, `L` low-quality pairs, `M` = L Q queries, one or both views of each. On N ranks
+    every rank computes the same losses; gradients are each rank's part (recognition/sharded.py).
 """
 
 from typing import NamedTuple
@@ -10,12 +10,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from recognition import sharded
-from recognition.contrast import DENOMINATORS, contrastive_loss
+from recognition import contrast, sharded
 from recognition.head import ClassShard
 from recognition.margins import Margin
 from recognition.pools import Pool
-from recognition.quality import NormStatistics, partition
+from recognition.quality import NormStatistics, partition, sigmoid_gate
+from recognition.variant import Variant
 from utils import parallel
 
 
@@ -51,13 +51,14 @@ class Objective(nn.Module):
         margin: what happens to the target cosines, see `margins.make_margin`.
         pool: where negatives come from; None leaves the contrast out.
         quality: statistics of the feature norms.
-        threshold: b in [0, 1], or None for no partition (Table III, "No").
+        threshold: b in [0, 1], or None for no partition (Table III, "No"); `quality` may have one that moves.
         scale, contrast_scale: s of the two losses.
         contrast_weight: factor on L_contrastive (the paper: 1).
         denominator: see `contrast.contrastive_loss`.
+        variant: where this departs from the paper.
 
     Raises:
-        ValueError: threshold outside [0, 1] or an unknown denominator.
+        ValueError: threshold outside [0, 1], unknown denominator, or settings that do not go together.
     """
 
     def __init__(
@@ -71,16 +72,21 @@ class Objective(nn.Module):
         contrast_scale: float = 64.0,
         contrast_weight: float = 1.0,
         denominator: str = "infonce",
+        variant: Variant | None = None,
     ):
         super().__init__()
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"quality_threshold={threshold}: expected a number in [0, 1] or None")
-        if denominator not in DENOMINATORS:
-            raise ValueError(f"contrast_denominator={denominator!r}: expected one of {DENOMINATORS}")
+        if denominator not in contrast.DENOMINATORS:
+            raise ValueError(f"contrast_denominator={denominator!r}: expected one of {contrast.DENOMINATORS}")
+        if quality is not None and quality.lq_share is not None and threshold is None:
+            raise ValueError("quality_lq_share without quality_threshold: expected a number in [0, 1] where it starts")
         self.head, self.margin, self.pool = head, margin, pool
         self.quality = quality or NormStatistics()
         self.threshold, self.scale, self.contrast_scale = threshold, scale, contrast_scale
         self.contrast_weight, self.denominator = contrast_weight, denominator
+        self.variant = variant or Variant()
+        self.variant.check(margin, pool)
 
     def forward(
         self,
@@ -111,22 +117,26 @@ class Objective(nn.Module):
         z_PV = h_PVD.norm(dim=2)
         u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
 
-        self.quality.update(z_PV)
-        z_hat_PV = self.quality.indicator(z_PV)
-        is_hq_PV, is_lq_P = partition(z_hat_PV, self.threshold)
+        z_hat_PV = self.quality.observe(z_PV)
+        is_hq_PV, is_lq_P = partition(z_hat_PV, self._b())
 
-        loss_P = self._classify(u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV)
-        classification = loss_P.mean()
-        contrastive = classification.new_zeros(())
+        views = slice(1) if self.variant.classified_views == "originals" else slice(None)
+        loss_P = self._classify(u_PVD[:, views], y_P, z_PV[:, views], z_hat_PV[:, views], is_hq_PV[:, views])
+        classification = total = loss_P.mean()
+        contrastive = torch.zeros_like(classification)
         if self.pool is not None:
-            key_u_PD = self._keys(u_PVD, key_h_PD, y_P)
-            contrast_P = self._contrast(u_PVD, key_u_PD, y_P, is_lq_P)
-            contrastive = contrast_P.mean()
-            loss_P = loss_P + self.contrast_weight * contrast_P
+            key_u_PVD = self._keys(u_PVD, key_h_PD, y_P)
+            contrast_P = self._contrast(u_PVD, key_u_PVD, y_P, is_lq_P)
+            contrastive, weight = contrast_P.mean(), self.contrast_weight
+            weight *= contrast.rescale(self.pool.rows) if self.variant.contrast_rescale else 1
+            total, loss_P = total + weight * contrastive, loss_P + weight * contrast_P
+        if self.variant.consistency_weight:
+            apart_P = self.variant.consistency_weight * (1 - self._cosine(u_PVD[:, -1], u_PVD[:, 0].detach()))
+            total, loss_P = total + apart_P.mean(), loss_P + apart_P
         plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
         lq_pairs = is_lq_P.float().mean() * (not plain)
         return Losses(
-            classification + self.contrast_weight * contrastive,
+            total,
             classification.detach(),
             contrastive.detach(),
             is_hq_PV.float().mean(),
@@ -134,12 +144,18 @@ class Objective(nn.Module):
             loss_P.detach(),
         )
 
+    def _b(self) -> float | torch.Tensor | None:
+        return self.threshold if self.quality.lq_share is None else self.quality.b
+
     def _classify(self, u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV) -> torch.Tensor:
         """Eq. 3 and 6-10: margin softmax of both views, averaged for each pair; samples gated out count as 0."""
         u_BD, y_B = u_PVD.flatten(0, 1), y_P.repeat_interleave(u_PVD.shape[1])
         z_B = self._own(z_PV).flatten()
         cos_B = self.head.target(u_BD, y_B)
         f_B = self.margin(cos_B, z_B, z_hat_PV.flatten())
+        if self.variant.quality_gate == "sigmoid" and self.threshold is not None:
+            gate_B = sigmoid_gate(z_hat_PV, self._b(), self.scale).flatten()
+            u_BD, f_B, is_hq_PV = gate_B[:, None] * u_BD, gate_B * f_B, torch.ones_like(is_hq_PV)
         lse_B = self.head.negatives(u_BD, y_B, self.scale, self.margin.bend(cos_B, f_B))
         loss_B = sharded.softmax_loss(self.scale * f_B, lse_B)
         if self.margin.penalty is not None:
@@ -163,21 +179,30 @@ class Objective(nn.Module):
         raise NotFiniteError("the feature", ~is_good_p)
 
     def _keys(self, u_PVD, key_h_PD, y_P) -> torch.Tensor:
-        """Fill the pool and return the positive keys (P, D), without gradient (the original's is stopped)."""
-        if not self.pool.from_momentum_encoder:
-            self.pool.enqueue(u_PVD.detach(), y_P)
-            return u_PVD[:, 0].detach()
-        key_u_PD = nn.functional.normalize(key_h_PD)
-        self.pool.enqueue(key_u_PD[:, None], y_P)
-        return key_u_PD
+        """Fill the pool and return the positive keys: (P, V, D), of the originals alone (P, 1, D) from the momentum
+        encoder. Their gradient is stopped, unless `positive_gradient` keeps it.
+        """
+        momentum = self.pool.from_momentum_encoder
+        key_u_PVD = nn.functional.normalize(key_h_PD)[:, None] if momentum else u_PVD
+        self.pool.enqueue(key_u_PVD.detach(), y_P)
+        return key_u_PVD if self.variant.positive_gradient == "kept" else key_u_PVD.detach()
 
-    def _contrast(self, u_PVD, key_u_PD, y_P, is_lq_P) -> torch.Tensor:
+    def _contrast(self, u_PVD, key_u_PVD, y_P, is_lq_P) -> torch.Tensor:
         """Eq. 4, 13 and 14: each low-quality pair's augmented image against its original and the pool; 0 for the
         others.
         """
         lq_L = is_lq_P.nonzero().squeeze(1)
-        q_LD, key_LD = u_PVD[lq_L, -1], key_u_PD[lq_L]
-        own = torch.arange(*parallel.own_share(len(lq_L)), device=q_LD.device)
-        positive_L = self.contrast_scale * sharded.owned_cosine(q_LD, key_LD[own], own)
-        loss_L = contrastive_loss(positive_L, self.pool(q_LD, y_P[lq_L], self.contrast_scale), self.denominator)
-        return loss_L.new_zeros(len(y_P)).index_put((lq_L,), loss_L)
+        q_LQD, key_LQD = contrast.make_queries(u_PVD, key_u_PVD, lq_L, self.variant.contrast_queries)
+        q_MD, y_M = q_LQD.flatten(0, 1), y_P[lq_L].repeat_interleave(q_LQD.shape[1])
+        positive_M = self.contrast_scale * self._cosine(q_MD, key_LQD.flatten(0, 1))
+        loss_M = contrast.contrastive_loss(positive_M, self.pool(q_MD, y_M, self.contrast_scale), self.denominator)
+        loss_L = loss_M.view(q_LQD.shape[:2]).mean(1)
+        constant = self.variant.contrast_gate == "constant"
+        gated = contrast.constant_loss(self.pool.rows, self.denominator) if constant else 0.0
+        return loss_L.new_full((len(y_P),), gated).index_put((lq_L,), loss_L)
+
+    @staticmethod
+    def _cosine(u_MD, key_MD) -> torch.Tensor:
+        """(M,) cosines of unit vectors that are alike on every rank, each rank working out its share."""
+        own = torch.arange(*parallel.own_share(len(u_MD)), device=u_MD.device)
+        return sharded.owned_cosine(u_MD, key_MD[own], own)

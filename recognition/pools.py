@@ -15,15 +15,38 @@ from recognition.contrast import same_identity
 from recognition.head import ClassShard
 from utils import parallel
 
+NAMES = ("none", "batch", "momentum", "proxy")
+SAME_IDENTITY = ("excluded", "zero")
+KEYS = ("unit", "clamped")
+
 
 class Pool(nn.Module):
-    """Negatives for low-quality queries. Subclasses say what a row's key is now."""
+    """Negatives for low-quality queries. Subclasses say what a row's key is now.
+
+    Args:
+        same_identity: "excluded": rows of a query's own identity are no negatives; "zero": they are, with the cosine 0.
+        keys: "unit": keys are normalised; "clamped": they are taken as they are, and their products clamped to [-1, 1].
+
+    Raises:
+        ValueError: another word.
+    """
 
     from_momentum_encoder = False  # True: keys and positives come from the slowly moving encoder
 
-    def __init__(self):
+    def __init__(self, same_identity: str = "excluded", keys: str = "unit"):
         super().__init__()
+        if same_identity not in SAME_IDENTITY or keys not in KEYS:
+            raise ValueError(
+                f"contrast_same_identity={same_identity!r}, queue_keys={keys!r}: expected one of {SAME_IDENTITY} "
+                f"and one of {KEYS}"
+            )
+        self.same_identity, self.clamped = same_identity, keys == "clamped"
         self.scratch = sharded.Scratch()
+
+    @property
+    def rows(self) -> int:
+        """How many there are on all ranks."""
+        raise NotImplementedError
 
     def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
         """Take in unit features of the whole global batch (no gradient is kept) and their labels (P,), int64."""
@@ -45,7 +68,21 @@ class Pool(nn.Module):
             y_L: their int64 class ids.
             s: scale.
         """
-        return sharded.negatives_logsumexp(q_LD, PoolColumns(self, y_L), s)
+        lse_L = sharded.negatives_logsumexp(q_LD, PoolColumns(self, y_L), s, clamp if self.clamped else None)
+        if self.same_identity == "excluded":
+            return lse_L
+        zeros_L = self._count(y_L).to(lse_L.dtype)
+        return torch.where(zeros_L > 0, torch.logaddexp(lse_L, zeros_L.clamp_min(1).log()), lse_L)
+
+    def _count(self, y_L: torch.Tensor) -> torch.Tensor:
+        """(L,) how many rows each identity has on all ranks."""
+        y_K = torch.cat([self.y_K[start:stop] for start, stop in self.segments()]).sort().values
+        return parallel.total(torch.searchsorted(y_K, y_L, right=True) - torch.searchsorted(y_K, y_L))
+
+
+def clamp(product_Lc: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Products clamped to [-1, 1], and the slope of that."""
+    return product_Lc.clamp(-1, 1), (product_Lc.abs() <= 1).to(product_Lc.dtype)
 
 
 class PoolColumns(sharded.Columns):
@@ -62,6 +99,9 @@ class PoolColumns(sharded.Columns):
         vectors, self.y_c = self.pool.keys(*self.blocks[k])
         return vectors
 
+    def inverse_norm(self, vectors: torch.Tensor) -> torch.Tensor:
+        return vectors.new_ones(len(vectors)) if self.pool.clamped else super().inverse_norm(vectors)
+
     def hide(self, logits_Lc: torch.Tensor, k: int) -> None:
         logits_Lc.masked_fill_(same_identity(self.y_L, self.y_c), -torch.inf)
 
@@ -71,8 +111,13 @@ class BatchPool(Pool):
 
     def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
         start, stop = parallel.own_share(len(y_P))
+        self._rows = len(y_P) * u_PVD.shape[1]
         self.key_KD = u_PVD[start:stop].detach().flatten(0, 1)
         self.y_K = y_P[start:stop].repeat_interleave(u_PVD.shape[1])
+
+    @property
+    def rows(self) -> int:
+        return self._rows
 
     def segments(self) -> list[tuple[int, int]]:
         return [(0, len(self.y_K))]
@@ -95,6 +140,7 @@ class Queue(Pool):
         head: the classifier whose class range (and, for proxies, weight) the rows follow.
         dimension: D.
         dtype: how the rows are stored, one of `DTYPES`; what is computed from them is in the queries' precision.
+        options: of `Pool`.
 
     Raises:
         ValueError: negative size or another dtype.
@@ -102,8 +148,8 @@ class Queue(Pool):
 
     FIELDS = ("row_KD", "inverse_norm_K", "y_K", "sequence_K")
 
-    def __init__(self, size: int, head: ClassShard, dimension: int, dtype: str = "float32"):
-        super().__init__()
+    def __init__(self, size: int, head: ClassShard, dimension: int, dtype: str = "float32", **options: str):
+        super().__init__(**options)
         if size < 0:
             raise ValueError(f"queue_size={size}: expected 0 or more rows")
         if dtype not in DTYPES:
@@ -118,6 +164,10 @@ class Queue(Pool):
     @property
     def head(self) -> ClassShard:
         return self._head[0]
+
+    @property
+    def rows(self) -> int:
+        return min(self.size, self.next_sequence)
 
     def make_row(self, u_MD: torch.Tensor, y_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What is stored for a feature: (M, D) rows and (M,) scalars."""
@@ -231,8 +281,16 @@ class ProxyQueue(Queue):
 
     DELTAS = ("broadface", "plain")
 
-    def __init__(self, size: int, head: ClassShard, dimension: int, dtype: str = "float32", delta: str = "broadface"):
-        super().__init__(size, head, dimension, dtype)
+    def __init__(
+        self,
+        size: int,
+        head: ClassShard,
+        dimension: int,
+        dtype: str = "float32",
+        delta: str = "broadface",
+        **options: str,
+    ):
+        super().__init__(size, head, dimension, dtype, **options)
         self.delta = delta
 
     def make_row(self, u_MD: torch.Tensor, y_M: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -252,21 +310,24 @@ class ProxyQueue(Queue):
         return key_cD, y_c
 
 
-NAMES = ("none", "batch", "momentum", "proxy")
-
-
 def make_pool(
-    name: str, head: ClassShard, dimension: int, size: int, delta: str = "broadface", dtype: str = "float32"
+    name: str,
+    head: ClassShard,
+    dimension: int,
+    size: int,
+    delta: str = "broadface",
+    dtype: str = "float32",
+    **options: str,
 ) -> Pool | None:
-    """The pool called `name`; None for "none" (no contrast at all).
+    """The pool called `name`; None for "none" (no contrast at all). `options`: of `Pool`.
 
     Raises:
-        ValueError: unknown name, delta or dtype, negative size.
+        ValueError: unknown name, delta, dtype or option's value, negative size.
     """
     if name not in NAMES or delta not in ProxyQueue.DELTAS:
         raise ValueError(f"pool {name!r} with delta {delta!r}: expected one of {NAMES} and one of {ProxyQueue.DELTAS}")
     if name == "batch":
-        return BatchPool()
+        return BatchPool(**options)
     if name == "momentum":
-        return MomentumQueue(size, head, dimension, dtype)
-    return ProxyQueue(size, head, dimension, dtype, delta) if name == "proxy" else None
+        return MomentumQueue(size, head, dimension, dtype, **options)
+    return ProxyQueue(size, head, dimension, dtype, delta, **options) if name == "proxy" else None

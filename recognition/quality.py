@@ -6,6 +6,10 @@ Shapes: `P` pairs of the global batch, `V` views of each (original, augmented), 
 import torch
 from torch import nn
 
+from utils import parallel
+
+SCOPES = ("global", "rank")
+
 
 class NormStatistics(nn.Module):
     """Mean and standard deviation of feature norms over the global batches, as exponential moving averages (Eq. 1).
@@ -14,13 +18,65 @@ class NormStatistics(nn.Module):
         ema: weight of the newest batch.
         c: scale of the indicator (AdaFace's h), keeps most indicators within (-1, 1).
         mean, std: where the averages start (AdaFace's values).
+        scope: "global": of the whole batch; "rank": each rank's samples by the averages that its own part of the batch
+            has moved, of which the first rank's go on (as where DDP broadcasts its buffers).
+        lq_share: beyond the paper: the threshold `b` follows the indicators' quantile, so that this share of the
+            samples is of low quality, as the averages follow the norms; None: there is no `b`.
+        start: where `b` starts.
+
+    Raises:
+        ValueError: another scope.
     """
 
-    def __init__(self, ema: float = 0.01, c: float = 0.333, mean: float = 20.0, std: float = 100.0):
+    def __init__(
+        self,
+        ema: float = 0.01,
+        c: float = 0.333,
+        mean: float = 20.0,
+        std: float = 100.0,
+        scope: str = "global",
+        lq_share: float | None = None,
+        start: float = 0.2,
+    ):
         super().__init__()
-        self.ema, self.c = ema, c
+        if scope not in SCOPES:
+            raise ValueError(f"quality_statistics={scope!r}: expected one of {SCOPES}")
+        self.ema, self.c, self.scope, self.lq_share = ema, c, scope, lq_share
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
+        if lq_share is not None:
+            self.register_buffer("b", torch.tensor(start))
+
+    @torch.no_grad()
+    def observe(self, z_PV: torch.Tensor) -> torch.Tensor:
+        """Take in the norms of one global batch, then tell z_hat (P, V) of each.
+
+        Raises:
+            ValueError: scope "rank", and a rank with fewer than two samples.
+        """
+        if self.scope == "global":
+            self.update(z_PV)
+            z_hat_PV = self.indicator(z_PV)
+        else:
+            z_hat_PV = self._observe_by_rank(z_PV)
+        if self.lq_share is not None:
+            self.b.lerp_(((z_hat_PV + 1) / 2).flatten().quantile(self.lq_share).to(self.b.dtype), self.ema)
+        return z_hat_PV
+
+    def _observe_by_rank(self, z_PV: torch.Tensor) -> torch.Tensor:
+        mean, std, parts = self.mean.clone(), self.std.clone(), []
+        for rank in reversed(range(parallel.world_size())):  # the first rank's averages are those that stay
+            start, stop = parallel.share(len(z_PV), rank, parallel.world_size())
+            if (stop - start) * z_PV.shape[1] < 2:
+                raise ValueError(
+                    f"quality_statistics='rank': rank {rank} has {(stop - start) * z_PV.shape[1]} samples a step; "
+                    f"expected at least 2"
+                )
+            self.mean.copy_(mean)
+            self.std.copy_(std)
+            self.update(z_PV[start:stop])
+            parts.append(self.indicator(z_PV[start:stop]))
+        return torch.cat(parts[::-1])
 
     @torch.no_grad()
     def update(self, z_B: torch.Tensor) -> None:
@@ -36,12 +92,13 @@ class NormStatistics(nn.Module):
         return (self.c * (z_B - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z_B.dtype)
 
 
-def partition(z_hat_PV: torch.Tensor, b: float | None) -> tuple[torch.Tensor, torch.Tensor]:
+def partition(z_hat_PV: torch.Tensor, b: float | torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Which samples are classified and which pairs are contrasted (Eq. 2-4).
 
     Args:
         z_hat_PV: indicators in [-1, 1].
-        b: threshold in [0, 1] on (z_hat + 1) / 2 (Table III); None: every sample and every pair feels both losses.
+        b: threshold in [0, 1] on (z_hat + 1) / 2 (Table III), a number or a tensor of one; None: every sample and
+            every pair feels both losses.
 
     Returns:
         is_hq (P, V) bool, samples above the threshold; is_lq (P,) bool, pairs whose lower indicator is not above it.
@@ -50,3 +107,14 @@ def partition(z_hat_PV: torch.Tensor, b: float | None) -> tuple[torch.Tensor, to
         return torch.ones_like(z_hat_PV, dtype=torch.bool), torch.ones_like(z_hat_PV[:, 0], dtype=torch.bool)
     is_hq_PV = (z_hat_PV + 1) / 2 > b
     return is_hq_PV, ~is_hq_PV.all(1)
+
+
+def sigmoid_gate(z_hat_PV: torch.Tensor, b: float | torch.Tensor, s: float) -> torch.Tensor:
+    """Soft form of Eq. 3, as the authors released it: a factor in [0, 1] on a sample's logits, 0.5 at the threshold.
+
+    Args:
+        z_hat_PV: indicators in [-1, 1].
+        b: threshold in [0, 1], on the scale of `partition`.
+        s: scale of the logits, here the gate's steepness.
+    """
+    return torch.sigmoid(s * (z_hat_PV + 1 - 2 * b))

@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of the step."""
+"""Learning rates and loss weights as pure functions of the step."""
 
 from collections.abc import Sequence
 
@@ -22,3 +22,10 @@ def steps(step: int, base: float, warmup: int, milestones: Sequence[int], gamma:
     """
     warm = _warm(step, warmup)
     return base * (warm if warm is not None else gamma ** sum(step >= milestone for milestone in milestones))
+
+
+def ramp(step: int, full: float, start: int, stop: int) -> float:
+    """0 before the step `start`, `full` from `stop` on, a straight line between them; steps count from 0."""
+    if start < step < stop:
+        return full * (step - start) / (stop - start)
+    return full if step >= stop else 0.0

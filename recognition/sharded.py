@@ -47,6 +47,10 @@ class Columns:
         """Block k as (c, D) vectors, not normalised; c may be 0."""
         raise NotImplementedError
 
+    def inverse_norm(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(c,) factors on the products with `vectors` that make them cosines."""
+        return torch.linalg.vector_norm(vectors, dim=1).clamp_min_(1e-12).reciprocal_()
+
     def hide(self, logits_Bc: torch.Tensor, k: int) -> None:
         """Set to -inf, in place, the entries of block k that are no negatives."""
         raise NotImplementedError
@@ -108,10 +112,6 @@ class Trace:
         return e if slope_Bc is None else e.mul_(slope_Bc), self.lse_B
 
 
-def _inverse_norm(vectors: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm(vectors, dim=1).clamp_min_(1e-12).reciprocal_()
-
-
 def _bend(cos_Bc, s, bend) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Logits in place of a block's cosines, and the slope of the bend."""
     if bend is None:
@@ -131,7 +131,7 @@ class _LogSumExp(torch.autograd.Function):
             vectors = columns.vectors(k)
             if not len(vectors):
                 continue
-            inverse = _inverse_norm(vectors)
+            inverse = columns.inverse_norm(vectors)
             kept = None if trace is None else trace.room(len(u_BD), len(vectors))
             room = columns.scratch.take("block", u_BD, len(u_BD), len(vectors)) if kept is None else kept
             e, slope_Bc = _bend(torch.mm(u_BD, vectors.t(), out=room).mul_(inverse), s, bend)
@@ -177,7 +177,8 @@ def negatives_logsumexp(
     """log sum_j exp(s u.w_j) over the negatives among the columns of *all* ranks (the denominators of Eq. 6 and 14).
 
     Args:
-        u_BD: unit features of the global batch, alike on every rank; float32 or float64.
+        u_BD: unit features of the global batch, alike on every rank; float32 or float64. Times a factor of its own, a
+            row's logits are times that factor, where there is no `bend`.
         columns: this rank's columns; there may be none, and their number may differ between ranks.
         s: scale.
         bend: cos_Bc -> (another value of each negative cosine, its slope); None leaves them as they are.

@@ -23,6 +23,7 @@ from recognition.pools import make_pool
 from recognition.quality import NormStatistics
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
+from recognition.variant import Variant
 from tests.numbered import Numbered, number
 from utils import parallel, resume
 from utils.checkpoint import Saver
@@ -40,11 +41,16 @@ def make_objective(case: dict) -> Objective:
     budget = case.get("budget", 2**20) / 2**20
     head = ClassShard(case["N"], case["D"], case.get("sample_rate", 1.0), seed=5, memory_budget=budget).to(dtype)
     pool = make_pool(
-        case["pool"], head, case["D"], case["Q"], case.get("delta", "broadface"), case.get("queue_dtype", "float32")
-    )
+        case["pool"], head, case["D"], case["Q"], case.get("delta", "broadface"), case.get("queue_dtype", "float32"),
+        same_identity=case.get("same_identity", "excluded"), keys=case.get("keys", "unit"),
+    )  # fmt: skip
     if pool is not None and "queue_dtype" not in case:
         pool = pool.to(dtype)
-    statistics = NormStatistics(case.get("ema", 0.3), mean=2.0, std=1.0).to(dtype)
+    statistics = NormStatistics(
+        case.get("ema", 0.3), mean=2.0, std=1.0, scope=case.get("statistics", "global"),
+        lq_share=case.get("lq_share"), start=case["threshold"] or 0.0,
+    )  # fmt: skip
+    statistics = statistics.to(dtype)
     margin = make_margin(
         case.get("loss", "adaface"), 0.4, case.get("margin_list", (1.0, 0.5, 0.0)),
         norm_range=(1.0, 5.0), norm_weight=3.0,
@@ -52,6 +58,7 @@ def make_objective(case: dict) -> Objective:
     return Objective(
         head, margin, pool, statistics, case["threshold"], case.get("s", 16.0), case.get("s", 16.0),
         case.get("weight", 0.7), case.get("denominator", "infonce"),
+        Variant(**case.get("variant", {})),
     )  # fmt: skip
 
 

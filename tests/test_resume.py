@@ -139,6 +139,19 @@ def test_on_as_many_ranks_too(data, whole, tmp_path, size, pool):
     assert_ended_alike(reference, tmp_path / "run", exact=True)
 
 
+def test_with_every_option_of_the_released_code_and_beyond_it_too(data, tmp_path):
+    """What they keep is in the checkpoint: statistics of the first rank, the threshold, two groups of parameters."""
+    beyond = ("quality_lq_share=0.3", "consistency_weight=0.5", "contrast_ramp=(0.5,1)", "keep_checkpoints=99")
+    words = ("preset=official", "network=mini", "pool=proxy", *beyond, "num_epoch=1", "val_targets=[]")
+    run(2, data, tmp_path / "whole", *words)
+    cut(tmp_path / "whole", tmp_path / "cut", 4)
+    run(2, data, tmp_path / "cut", *words)
+    assert_ended_alike(tmp_path / "whole", tmp_path / "cut", exact=True)
+    lines = [line for line in log(tmp_path / "whole") if "loss_contrastive" in line]
+    assert lines[-1]["loss_contrastive"] > 0 and lines[-1]["skipped"] == 0
+    assert float(saved(every(tmp_path / "whole" / "checkpoints")[-1])["quality.b"]) != pytest.approx(0.2)
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [(1, 2), (2, 1), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in permutations([1, 2, 3, 4], 2)

@@ -13,9 +13,12 @@ from types import ModuleType
 
 from easydict import EasyDict
 
+NO_EXPERIMENTS = ("__init__", "base", "presets")  # files among the configs
+
 
 def load(name: str, overrides: list[str], configs: Path) -> EasyDict:
-    """The resolved config: base, then the experiment's file, then `key=value` words.
+    """The resolved config: base, then the experiment's file, then `key=value` words. A preset stands for its keys where
+    it is named, before the other keys there.
 
     Args:
         name: path of a config file, with or without .py, or the name of one in `configs`.
@@ -31,13 +34,18 @@ def load(name: str, overrides: list[str], configs: Path) -> EasyDict:
     if not isinstance(given, dict):
         raise ValueError(f"{path}: expected a config file that defines `config = EasyDict()`")
     config = EasyDict(base.config)
-    for key, value in given.items():
-        _set(config, key, value, base, str(path))
+    words = {}
     for word in overrides:
         key, equals, text = word.partition("=")
         if not equals:
             raise ValueError(f"{word!r} on the command line: expected key=value, for example lr=0.05")
-        _set(config, key, _parse(text), base, "the command line")
+        words[key] = _parse(text)
+    for keys, where in ((given, str(path)), (words, "the command line")):
+        if keys.get("preset") is not None:
+            _set(config, "preset", keys["preset"], base, where)
+            keys = _execute(configs / "presets.py").presets[config.preset] | keys
+        for key, value in keys.items():
+            _set(config, key, value, base, where)
     config.name = path.stem
     return config
 
@@ -47,7 +55,7 @@ def find(name: str, configs: Path) -> Path:
     for candidate in (Path(name), Path(f"{name}.py"), configs / name, configs / f"{name}.py"):
         if candidate.is_file():
             return candidate.resolve()
-    known = sorted(p.stem for p in configs.glob("*.py") if p.stem not in ("__init__", "base"))
+    known = sorted(p.stem for p in configs.glob("*.py") if p.stem not in NO_EXPERIMENTS)
     near = difflib.get_close_matches(Path(name).stem, known, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ValueError(f"no config {name!r}: {hint}expected a file or one of {', '.join(known)}")

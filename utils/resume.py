@@ -11,7 +11,7 @@ from utils.run_folder import RunFolder
 
 # keys that may differ between the parts of a run: places, machines, what is kept and told; data has its digest
 FREE = (
-    *("name", "rec", "cache", "cache_limit", "val_dir", "val_targets", "val_pairs", "output", "pretrained"),
+    *("name", "preset", "rec", "cache", "cache_limit", "val_dir", "val_targets", "val_pairs", "output", "pretrained"),
     *("num_workers", "recordio_backend", "device", "memory_budget", "num_classes", "num_image"),
     *("resume", "resume_changes", "overwrite", "keep_checkpoints", "keep_every", "save_every", "frequent", "verbose"),
     *("max_step", "max_time", "step_timeout", "nonfinite", "nonfinite_limit", "corrupt"),
@@ -20,6 +20,7 @@ SIZES = ("batch_size", "total_batch_size")  # together: the images of a step
 # keys that decide what the tensors and the position of a checkpoint mean
 FIXED = (
     *("network", "embedding_size", "optimizer", "momentum", "pool", "queue_size", "queue_dtype", "queue_delta"),
+    "quality_lq_share",
     *("gradient_acc", "seed", "shuffle_shards", *SIZES),
 )
 STATE = {"config": dict, "data": dict, "last_step": int, "number": int, "damaged": list, "parts": dict}  # of state.json

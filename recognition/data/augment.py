@@ -2,7 +2,8 @@
 
 One order for all presets, the one in which a picture comes about: first the scene (flip, crop, rotation,
 colour), then the camera (down-and-up sampling with JPEG compression at the low resolution). Each operation
-has its own probability, drawn independently. Images are RGB uint8, H x W x 3; each operation rounds to uint8.
+has its own probability, drawn independently. With `downsample_first` the camera comes before crop, rotation
+and colour. Images are RGB uint8, H x W x 3; each operation rounds to uint8.
 A view is a function of the image and `DRAWS` numbers in [0, 1), each with its own place: what one operation takes
 does not depend on the others.
 """
@@ -47,6 +48,8 @@ class Parameters:
     downsample_probability: float = 0.0
     downsample_ratio: tuple[float, float] = (0.1, 0.5)  # of the low resolution's side to the image's
     jpeg_quality: int | None = None  # of the compression at the low resolution, 1-100; None: no compression
+    downsample_first: bool = False  # True: crop, rotation and colour change an image of low resolution
+    colour_order: str = "rgb"  # "bgr": grey weights and JPEG's colours are those of swapped channels
 
     def __post_init__(self):
         for name, value in vars(self).items():
@@ -60,7 +63,9 @@ class Parameters:
                 right, expected = _is_number(value, 180), "degrees between 0 and 180"
             elif name.startswith("jitter_"):
                 right, expected = _is_number(value), "a strength of 0 or more"
-            elif name == "crop_resize":
+            elif name == "colour_order":
+                right, expected = value in ("rgb", "bgr"), "'rgb' or 'bgr'"
+            elif name in ("crop_resize", "downsample_first"):
                 right, expected = isinstance(value, bool), "True or False"
             else:
                 whole = isinstance(value, int) and _is_number(value, 100) and value > 0
@@ -132,8 +137,13 @@ class Augment:
         if self.flips_only:
             return cv2.flip(image, 1, out) if draws[0] < p.flip_probability else cv2.copyTo(image, None, out)
         flip_, crop_, rotate_, jitter_, downsample_, angle, *factors_, order, ratio, down, up = draws[:13]
+        if p.colour_order == "bgr":
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if flip_ < p.flip_probability:
             image = cv2.flip(image, 1)
+        low = downsample_ < p.downsample_probability
+        if low and p.downsample_first:
+            image = self._low_resolution(image, ratio, down, up)
         if crop_ < p.crop_probability:
             box = draw_crop(image.shape[0], image.shape[1], p.crop_area, p.crop_aspect, draws[13:])
             image = crop(image, *box, resize=p.crop_resize)
@@ -143,12 +153,15 @@ class Augment:
             strengths = (p.jitter_brightness, p.jitter_contrast, p.jitter_saturation)
             factors = [_between(max(0.0, 1 - s), 1 + s, u) for s, u in zip(strengths, factors_, strict=True)]
             image = jitter(image, factors, _ORDERS[int(order * len(_ORDERS))])
-        if downsample_ < p.downsample_probability:
-            filters = (INTERPOLATIONS[int(choice * len(INTERPOLATIONS))] for choice in (down, up))
-            downsample(image, _between(*p.downsample_ratio, ratio), *filters, p.jpeg_quality, out)
+        if low and not p.downsample_first:
+            self._low_resolution(image, ratio, down, up, out=out)
         else:
             np.copyto(out, image)
-        return out
+        return out if p.colour_order == "rgb" else cv2.cvtColor(out, cv2.COLOR_BGR2RGB, out)
+
+    def _low_resolution(self, image, ratio, *choices, out=None) -> np.ndarray:
+        p, filters = self.parameters, (INTERPOLATIONS[int(choice * len(INTERPOLATIONS))] for choice in choices)
+        return downsample(image, _between(*p.downsample_ratio, ratio), *filters, p.jpeg_quality, out)
 
 
 def _between(low: float, high: float, u: float) -> float:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from recognition.backbones import get_backbone, names
+from recognition.backbones.adaface_ir import AdaFaceIR
 
 SMALL_ENOUGH = ["r18", "mbf", "small", "mini", "tiny"]
 
@@ -186,3 +187,22 @@ def test_the_last_norm_keeps_unit_weight():
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="unknown network 'r34s': did you mean 'r34'"):
         get_backbone("r34s")
+
+
+def test_adafaces_network_begins_as_its_authors_let_it():
+    """Weights of deviation sqrt(2 / fan-out), no bias, dropout before the linear layer, features
+    that are normalised without scale or shift.
+    """
+    with torch.device("meta"):
+        network = get_backbone("adaface_ir34", dropout=0.4)
+    _, dropout, _, _, last = network.output_layer
+    assert (dropout.p, last.affine) == (0.4, False)
+    torch.manual_seed(0)
+    small = AdaFaceIR((1, 1, 1, 1), 64)
+    for module in small.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            fan_out = module.out_channels * module.kernel_size[0] ** 2
+            assert float(module.weight.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+            assert module.bias is None
+    assert float(small.output_layer[3].weight.detach().std()) == pytest.approx((2 / 64) ** 0.5, rel=0.02)
+    assert not small.output_layer[3].bias.any()

@@ -1,123 +1,12 @@
 """The objective against a plain-loop transcription of the paper in float64, value and gradient, on 1, 2 and 3 ranks."""
 
-import math
-
 import pytest
 import torch
 
 from recognition.margins import make_margin
 from recognition.objective import Objective
 from tests import gloo, ranks
-
-N, D, P, V, T = 7, 5, 5, 2, 6
-
-
-def make_case(**changes) -> dict:
-    """Random global batches of a few identities, norms of both kinds, and a W that drifts from step to step."""
-    generator = torch.Generator().manual_seed(changes.pop("seed", 0))
-
-    def draw(*shape):
-        return torch.randn(*shape, generator=generator, dtype=torch.float64)
-
-    n = changes.get("N", N)
-    W = draw(n, D)
-    case = {"N": n, "D": D, "Q": 13, "pool": "proxy", "threshold": 0.45, "batches": [], "W_steps": []}
-    for _ in range(T):
-        norms = torch.rand(P, V, 1, generator=generator, dtype=torch.float64) * 4
-        y_P = torch.randint(0, changes.get("identities", n), (P,), generator=generator)
-        case["batches"].append((draw(P, V, D) * norms, y_P, draw(P, D)))
-        W = W + 0.3 * draw(n, D)
-        case["W_steps"].append(W.clone())
-    return case | changes
-
-
-def unit(x):
-    return x / x.norm()
-
-
-def transcription(case: dict) -> list[dict]:
-    """The paper with loops: one scalar at a time, every proxy and feature of the queue kept whole."""
-    s, b, m = case.get("s", 16.0), case["threshold"], 0.4
-    mean, std, queue, report = torch.tensor(2.0).double(), torch.tensor(1.0).double(), [], []
-    loss, t = case.get("loss", "adaface"), 0.0  # t of CurricularFace
-    for (h_PVD, y_P, key_h_PD), W in zip(case["batches"], case["W_steps"], strict=True):
-        h = h_PVD.clone().requires_grad_()
-        W = W.clone().requires_grad_()
-        z = torch.stack([h[p, v].norm() for p in range(len(y_P)) for v in range(V)]).detach().clamp(0.001, 100)
-        ema = case.get("ema", 0.3)
-        mean, std = mean + ema * (z.mean() - mean), std + ema * (z.std() - std)
-        z_hat = [max(-1.0, min(1.0, float(0.333 * (value - mean) / (std + 0.001)))) for value in z]
-        indicator = [[(z_hat[p * V + v] + 1) / 2 for v in range(V)] for p in range(len(y_P))]
-
-        rows = [(p, v) for p in range(len(y_P)) for v in range(V)]
-        cosine = {(p, v, j): torch.dot(unit(h[p, v]), unit(W[j])) for p, v in rows for j in range(case["N"])}
-        t = t + 0.01 * (sum(float(cosine[p, v, int(y_P[p])].detach()) for p, v in rows) / len(rows) - t)
-        classification = torch.zeros((), dtype=torch.float64)
-        for p, v in rows:
-            if b is not None and indicator[p][v] <= b:
-                continue
-            target = cosine[p, v, int(y_P[p])]
-            theta = torch.acos(target.clamp(-0.999, 0.999))
-            penalty = 0.0
-            if loss == "adaface":
-                g_angle, g_add = -m * z_hat[p * V + v], m * z_hat[p * V + v] + m
-                f = torch.cos((theta + g_angle).clamp(0.001, math.pi - 0.001)) - g_add
-            elif loss == "curricularface":
-                f = torch.cos(theta + m)
-            elif loss == "magface":
-                a = h[p, v].norm().clamp(1.0, 5.0)
-                f = torch.cos(theta + (a - 1.0) / 4.0 * (0.8 - 0.45) + 0.45)
-                penalty = 3.0 * (1 / a + a / 25.0)
-            else:
-                m1, m2, m3 = case["margin_list"]
-                f = (torch.cos(m1 * theta + m2) if (m1, m2) != (1, 0) else target) - m3
-            below = torch.exp(s * f)
-            for j in range(case["N"]):
-                if j != y_P[p]:
-                    c = cosine[p, v, j]
-                    below = below + torch.exp(s * (c * (t + c) if loss == "curricularface" and c > f else c))
-            classification = classification - torch.log(torch.exp(s * f) / below) + penalty
-        classification = classification / len(rows)
-
-        momentum = case["pool"] == "momentum"
-        if case["pool"] == "batch":
-            queue = []
-        for v in range(1 if momentum else V):
-            for p in range(len(y_P)):
-                feature = key_h_PD[p] if momentum else h[p, v].detach()
-                queue.append((int(y_P[p]), unit(feature), W[y_P[p]].detach().clone()))
-        if case["pool"] != "batch":
-            queue = queue[len(queue) - case["Q"] :] if len(queue) > case["Q"] else queue
-
-        contrastive = torch.zeros((), dtype=torch.float64)
-        for p in range(len(y_P)) if case["pool"] != "none" else []:
-            if b is not None and min(indicator[p]) > b:
-                continue
-            q = unit(h[p, 1])
-            positive = torch.exp(s * torch.dot(q, unit(key_h_PD[p] if momentum else h[p, 0].detach())))
-            negatives = []
-            for label, u, W_then in queue:
-                if label == int(y_P[p]):
-                    continue
-                if case["pool"] == "proxy":
-                    ratio = 1.0 if case.get("delta") == "plain" else u.norm() / W_then.norm()
-                    u = unit(u + ratio * (W[label].detach() - W_then))
-                negatives.append(torch.exp(s * torch.dot(q, u)))
-            if not negatives:
-                continue
-            below = sum(negatives) + (positive if case.get("denominator", "infonce") == "infonce" else 0)
-            contrastive = contrastive - torch.log(positive / below)
-        contrastive = contrastive / len(y_P)
-
-        total = classification + case.get("weight", 0.7) * contrastive
-        grads = torch.autograd.grad(total, (h, W), allow_unused=True) if total.requires_grad else (None, None)
-        grads = [torch.zeros_like(x) if g is None else g for g, x in zip(grads, (h, W), strict=True)]
-        report.append(
-            {"losses": [float(x.detach()) for x in (total, classification, contrastive)], "grads": grads,
-             "statistics": (float(mean), float(std))}
-        )  # fmt: skip
-    return report
-
+from tests.transcription import N, P, T, V, make_case, transcription
 
 CASES = {
     "paper": {},

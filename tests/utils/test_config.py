@@ -3,11 +3,14 @@ from pathlib import Path
 
 import pytest
 
+from configs.presets import DIFFERENCES, presets
 from utils import config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
-EXPERIMENTS = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("__init__", "base"))
+EXPERIMENTS = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in config.NO_EXPERIMENTS)
+
+official = presets["official"]
 
 # As a user of arcface_torch has it: every key its own base.py and its WebFace42M file have.
 ARCFACE = """
@@ -71,9 +74,35 @@ def test_words_win_over_the_file_and_the_file_over_base():
     assert cfg.pool == "proxy" and cfg.momentum == 0.9
 
 
+def test_a_preset_stands_for_its_keys_where_it_is_named(tmp_path):
+    alone = config.load("vgg2_r34_qgface", [], CONFIGS)
+    cfg = config.load("vgg2_r34_qgface", ["network=r18", "preset=official"], CONFIGS)
+    assert cfg.network == "r18" and cfg.dropout == 0.4 and cfg.quality_gate == "sigmoid"
+    assert {key for key in cfg if cfg[key] != alone[key]} == {"preset", *official}
+    (tmp_path / "ours.py").write_text("config = {'preset': 'official', 'quality_gate': 'hard'}")
+    cfg = config.load(str(tmp_path / "ours"), ["contrast_gate=drop"], CONFIGS)
+    assert (cfg.quality_gate, cfg.contrast_gate, cfg.contrast_queries) == ("hard", "drop", "both")
+    again = config.load(str(tmp_path / "ours"), ["preset=paper"], CONFIGS)
+    assert {key: again[key] for key in presets["paper"]} == presets["paper"]
+
+
+def test_the_preset_paper_is_what_the_papers_recipe_says():
+    recipe = config.load("vgg2_r34_qgface", [], CONFIGS)
+    assert {key: recipe[key] for key in presets["paper"]} == presets["paper"]
+    assert presets["paper"].keys() == official.keys() and not [key for key in official if official[key] == recipe[key]]
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_each_difference_is_one_experiment_in_words(name):
+    words = [f"{key}={value}" for key, value in DIFFERENCES[name][1].items()]
+    cfg, recipe = (config.load("vgg2_r34_qgface", some, CONFIGS) for some in (words, []))
+    assert {key: cfg[key] for key in cfg if cfg[key] != recipe[key]} == DIFFERENCES[name][1]
+
+
 @pytest.mark.parametrize(
     ("word", "message"),
     [
+        ("preset=oficial", "preset='oficial' in the command line: did you mean 'official'?"),
         ("qualty_threshold=0.3", "did you mean 'quality_threshold'"),
         ("lr=fast", "lr='fast' in the command line: expected float, got str"),
         ("fp16=1", "expected bool, got int"),

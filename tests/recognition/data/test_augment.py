@@ -262,6 +262,29 @@ def test_jpeg_treats_the_channels_as_red_green_blue(colour):
     assert loss[1] < loss[0] < loss[2]
 
 
+def test_the_camera_may_come_first():
+    """Blocks of one low-resolution pixel, turned by 45 degrees: they are no blocks any more."""
+    image, fixed = face(15), {"downsample_probability": 1.0, "downsample_ratio": (0.25, 0.25)}
+    draws = draw(3)
+    draws[5], draws[11:13] = 1.0, [0.0, 0.0]  # a turn by 45 degrees; nearest neighbours both ways
+    last, first = (
+        only(rotation_probability=1.0, downsample_first=flag, **fixed)(image, draws) for flag in (False, True)
+    )
+    low = augment.downsample(image, 0.25, cv2.INTER_NEAREST, cv2.INTER_NEAREST, None)
+    np.testing.assert_array_equal(first, augment.rotate(low, 45.0))
+    np.testing.assert_array_equal(last[::4, ::4].repeat(4, 0).repeat(4, 1), last)
+
+
+@pytest.mark.parametrize("preset", ["adaface", "qgface"])
+def test_bgr_is_the_view_of_swapped_channels_swapped_back(preset):
+    image, differ = face(16), 0
+    for i in range(40):
+        view = Augment(preset, colour_order="bgr")(image, draw(i))
+        np.testing.assert_array_equal(view[..., ::-1], Augment(preset)(image[..., ::-1].copy(), draw(i)))
+        differ += not np.array_equal(view, Augment(preset)(image, draw(i)))
+    assert differ > 0
+
+
 @pytest.mark.parametrize("side", [1, 2, 5])
 def test_tiny_images_do_not_fail(side):
     for i in range(50):
@@ -297,6 +320,8 @@ def test_unknown_parameter_names_the_nearest():
         {"crop_aspect": (0.0, 1.0)},
         {"crop_aspect": (1.0, float("inf"))},
         {"crop_resize": 1},
+        {"downsample_first": 1},
+        {"colour_order": "gbr"},
         {"downsample_ratio": (0.1, 0.2, 0.3)},
         {"downsample_ratio": ("0.1", "0.2")},
         {"rotation_degrees": 181},
