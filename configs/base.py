@@ -26,7 +26,7 @@ config.shuffle_shards = None  # so many shards are mixed at a time; None: all of
 config.seed = 2048  # of weights, order and augmentation
 
 # --- network
-config.network = "r50"  # r18 r34 r50 r100 r200 mbf small mini tiny ...: recognition/backbones
+config.network = "r50"  # r18 r34 r50 r100 r200 mbf small mini nano tiny ...: recognition/backbones
 config.embedding_size = 512
 config.dropout = 0.0
 config.sync_bn = False  # batch statistics over all ranks (InsightFace: per rank)

@@ -24,6 +24,7 @@ _NETWORKS = {
     "mbf_large": partial(MobileFaceNet, (2, 8, 12, 4), 4),
     "small": partial(IResNet, (1, 1, 1, 1), widths=(32, 64, 128, 256), stem_stride=2, strides=(2, 2, 2, 1)),
     "mini": partial(IResNet, (1, 1, 1, 1), widths=(16, 32, 64, 128), stem_stride=2, strides=(2, 2, 2, 1)),
+    "nano": partial(IResNet, (1, 1, 1, 1), widths=(24, 48, 64, 96), stem_stride=4, stem_side=7, strides=(2, 2, 1, 1)),
     "tiny": Tiny,
 }
 _ALIASES = {f"iresnet{depth}": f"r{depth}" for depth in (18, 34, 50, 100, 200)} | {"mobilefacenet": "mbf"}

@@ -41,7 +41,7 @@ class IResNet(nn.Module):
         embedding_size: D.
         dropout: probability before the last layer.
         widths: channels of each stage.
-        stem_stride: stride of the first convolution; arcface_torch has 1.
+        stem_stride, stem_side: stride and side of the first convolution; arcface_torch has 1 and 3.
         strides: stride of each stage's first block.
         input_size: side of the square images, in pixels.
     """
@@ -53,11 +53,12 @@ class IResNet(nn.Module):
         dropout: float = 0.0,
         widths: Sequence[int] = (64, 128, 256, 512),
         stem_stride: int = 1,
+        stem_side: int = 3,
         strides: Sequence[int] = (2, 2, 2, 2),
         input_size: int = 112,
     ):
         super().__init__()
-        self.conv1 = _conv3x3(3, widths[0], stem_stride)
+        self.conv1 = nn.Conv2d(3, widths[0], stem_side, stem_stride, stem_side // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.prelu = nn.PReLU(widths[0])
         inputs, side = widths[0], -(-input_size // stem_stride)

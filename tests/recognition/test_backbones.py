@@ -4,7 +4,7 @@ import torch
 from recognition.backbones import get_backbone, names
 from recognition.backbones.adaface_ir import AdaFaceIR
 
-SMALL_ENOUGH = ["r18", "mbf", "small", "mini", "tiny"]
+SMALL_ENOUGH = ["r18", "mbf", "small", "mini", "nano", "tiny"]
 
 
 def arcface_r18_shapes() -> dict[str, tuple]:
