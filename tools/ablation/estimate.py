@@ -42,7 +42,7 @@ class Training:
     """Steps of one rank on random images, as train.py takes them; every pair is contrasted, which is the most."""
 
     def __init__(self, cfg: EasyDict, classes: int, device: torch.device):
-        cfg = EasyDict(cfg, quality_threshold=None)
+        cfg = EasyDict(cfg, quality_threshold=None, lr=1e-6)  # random images are not to train anything
         self.cfg, self.classes, self.device = cfg, classes, device
         self.backbone = get_backbone(cfg.network, cfg.embedding_size, dropout=cfg.dropout)
         self.backbone = self.backbone.to(device, memory_format=torch.channels_last)
@@ -51,10 +51,9 @@ class Training:
         self.rows = RowOptimizer(cfg.optimizer, self.objective.head.weight, cfg.momentum, cfg.weight_decay)
         pool = self.objective.pool
         self.encoder = MomentumEncoder(self.backbone) if pool is not None and pool.from_momentum_encoder else None
-        size = getattr(pool, "size", 0)
         u_PD = nn.functional.normalize(torch.randn(FILL, 1, cfg.embedding_size, device=device), dim=2)
-        for y_P in (torch.arange(size, device=device) % classes).split(FILL):  # a full queue
-            pool.enqueue(u_PD[: len(y_P)], y_P)
+        for first in range(0, getattr(pool, "size", 0), FILL):  # a full queue
+            pool.enqueue(u_PD, torch.arange(first, first + FILL, device=device) % classes)
 
     def step(self, count: int) -> Callable[[], None]:
         """A step of `count` images."""
@@ -75,7 +74,7 @@ class Training:
             self.objective(h_pVD, labels, key_h_pD, count).total.backward()
             nn.utils.clip_grad_norm_(self.backbone.parameters(), cfg.clip_grad_norm or math.inf)
             self.optimizer.step()
-            self.objective.head.step(self.rows, 1e-6)
+            self.objective.head.step(self.rows, cfg.lr)
             self.optimizer.zero_grad()
             self.objective.head.forget()
             torch.get_device_module(self.device).synchronize()

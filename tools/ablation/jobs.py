@@ -15,6 +15,7 @@ from utils.stop import Stop
 
 # what belongs to the job that this command itself runs in, and must not reach the runs
 OUTER = ("NNODES", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "RENDEZVOUS_FILE", "STOP_EXIT_CODE")
+STOPPED = (128 + signal.SIGTERM, -signal.SIGTERM)  # exit codes of a launcher that had no run yet, and of its shell
 SET_PDEATHSIG = 1  # of prctl
 _libc = ctypes.CDLL(None)
 
@@ -82,9 +83,9 @@ def run_all(
                 for child in [child for child in active if child.process.poll() is not None]:
                     active.remove(child)
                     free.append(child.place)
-                    if child.process.returncode:
-                        failed.append(child.run)
-                    say(f"{child.run}: {outcome(child)}")
+                    good, how = outcome(child, told)
+                    failed += [] if good else [child.run]
+                    say(f"{child.run}: {how}")
         finally:
             for child in active:  # after the second Ctrl-C only
                 send(child, signal.SIGKILL)
@@ -114,10 +115,13 @@ def send(child: Child, number: int) -> None:
         os.killpg(child.process.pid, number)
 
 
-def outcome(child: Child) -> str:
-    """How a run ended, in one line."""
-    if child.process.returncode == 0:
-        return "finished" if child.run.ended else "stopped and saved; the same command goes on"
+def outcome(child: Child, told: bool) -> tuple[bool, str]:
+    """Whether a run ended well, and how, in one line; `told`: it was asked to stop."""
+    code = child.process.returncode
+    if code == 0:
+        return True, "finished" if child.run.ended else "stopped and saved; the same command goes on"
+    if told and code in STOPPED:
+        return True, "stopped before it had begun"
     text = child.log.read_bytes()[child.before :].decode(errors="replace").splitlines()
     errors = [line for line in text if line.startswith("error: ")] or text or ["nothing was printed"]
-    return f"failed with exit code {child.process.returncode}: {errors[-1].removeprefix('error: ')} (log {child.log})"
+    return False, f"failed with exit code {code}: {errors[-1].removeprefix('error: ')} (log {child.log})"

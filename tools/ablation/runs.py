@@ -66,7 +66,7 @@ class Study(NamedTuple):
         Raises:
             ValueError: none of the tables has it.
         """
-        names = {own: name for (_, own), name in self.rows.items()}
+        names = {name: name for name in self.runs} | {own: name for (_, own), name in self.rows.items()}
         if row not in names:
             raise ValueError(f"against={row}: {_hint(row, names)}expected a row, one of {', '.join(names)}")
         return names[row]
