@@ -21,13 +21,14 @@ _libc = ctypes.CDLL(None)
 
 
 class Child(NamedTuple):
-    """A run that was started, where its output goes, the size that had before, and its place."""
+    """A run that was started at a time, where its output goes, the size that had before, and its place."""
 
     run: Run
     process: subprocess.Popen
     log: Path
     before: int
     place: dict[str, str]
+    began: float
 
 
 def places(gpus: Sequence[str], gpus_per_run: int | None, jobs: int | None, threads: str | None) -> list[dict]:
@@ -106,7 +107,7 @@ def start(run: Run, recipe: Path, place: dict[str, str], environment: Mapping[st
             stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
             preexec_fn=lambda: _libc.prctl(SET_PDEATHSIG, signal.SIGTERM),
         )  # fmt: skip
-    return Child(run, process, log, before, place)
+    return Child(run, process, log, before, place, time.monotonic())
 
 
 def send(child: Child, number: int) -> None:
@@ -118,8 +119,10 @@ def send(child: Child, number: int) -> None:
 def outcome(child: Child, told: bool) -> tuple[bool, str]:
     """Whether a run ended well, and how, in one line; `told`: it was asked to stop."""
     code = child.process.returncode
+    if code == 0 and child.run.ended:
+        return True, f"finished after {(time.monotonic() - child.began) / 60:.1f} minutes"
     if code == 0:
-        return True, "finished" if child.run.ended else "stopped and saved; the same command goes on"
+        return True, "stopped and saved; the same command goes on"
     if told and code in STOPPED:
         return True, "stopped before it had begun"
     text = child.log.read_bytes()[child.before :].decode(errors="replace").splitlines()

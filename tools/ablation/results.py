@@ -70,9 +70,10 @@ def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
         found = {target: where.get("data_digest") for target, where in content(run)["provenance"].items()}
         again = [target for target, digest in expected.items() if found.get(target) != digest]
         if again:
+            pairs = f" --pairs {run.cfg.val_pairs}" * any(target.startswith("cross_resolution") for target in again)
             lines.append(
                 f"{run} has no {', '.join(again)} of this data; "
-                f"./run.sh eval {run.folder}/model.pt --data FOLDER --target {' '.join(again)} adds it"
+                f"./run.sh eval {run.folder}/model.pt --data FOLDER --target {' '.join(again)}{pairs} adds it"
             )
     return lines
 

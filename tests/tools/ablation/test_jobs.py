@@ -56,7 +56,7 @@ def test_a_run_for_each_place_and_a_failed_one_is_named(root):
     (line,) = [line for line in said if "failed" in line]
     assert line == f"bad seed 0: failed with exit code 2: no such thing (log {root / 'bad.log'})"
     assert {*places(root, "one"), *places(root, "two")} == {"2 4 3,5 ", "2 4 6,7 "}
-    assert (root / "four" / "results.json").exists() and "four seed 0: finished" in said
+    assert (root / "four" / "results.json").exists() and "four seed 0: finished after 0.0 minutes" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -160,7 +160,7 @@ def test_whole_runs(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr()
     assert said.err == "error: torn seed 3 failed\n"
     assert "torn seed 3: failed with exit code 2: " in said.out and "cannot be written" in said.out
-    assert "good seed 3: finished" in said.out
+    assert "good seed 3: finished after " in said.out
     saved = json.loads((out / "runs" / "good_seed3" / "config.json").read_text())
     assert (saved["margin"], saved["seed"], saved["val_targets"], saved["max_step"]) == (0.3, 3, ["pairs"], 2)
     results = json.loads((out / "runs" / "good_seed3" / "results.json").read_text())
