@@ -116,4 +116,6 @@ COLUMNS = {
         Column("clean rank-1", (f"{SURVEILLANCE}/clean",)),
         Column("HQ avg.", ("lfw/accuracy", f"{SURVEILLANCE}/clean"), "HQ"),
     ),
+    "celeba_small": (Column("LFW", ("lfw/accuracy",), "HQ"),),
+    "demo": (Column("Demo", ("demo/accuracy",)), Column("Demo, low quality", ("demo_lq/accuracy",))),
 }

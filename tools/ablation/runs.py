@@ -49,7 +49,6 @@ class Run(NamedTuple):
 class Study(NamedTuple):
     """The tables that were asked for. `rows`: (table, row) -> the name of its runs. `runs`: name -> seed -> run."""
 
-    recipe: str
     tables: dict[str, tables.Table]
     columns: tuple[tables.Column, ...]
     rows: dict[tuple[str, str], str]
@@ -85,17 +84,11 @@ def make_study(recipe: str, names: Sequence[str], seeds: Sequence[int], words: S
     Raises:
         ValueError: no such table, a word that is no key of a config or that a run has its own of.
     """
-    for name in names:
-        if name not in tables.TABLES:
-            known = ", ".join(tables.TABLES)
-            raise ValueError(f"tables={name}: {_hint(name, tables.TABLES)}expected some of {known}, as tables=I,II")
-    for word in words:
-        if (key := word.partition("=")[0]) in OWN:
-            raise ValueError(f"{word}: each run has its own {key}; {OWN[key]} says which")
+    _check_words(names, words)
     load = lambda words: config.load(recipe, list(words), ROOT / "configs")  # noqa: E731
-    stem = load(words).name
-    columns = tables.COLUMNS.get(stem, tables.COLUMNS["vgg2_r34_qgface"])
-    words = [*words, *_targets(load(words), columns, words)]
+    cfg = load(words)
+    columns = tables.COLUMNS.get(cfg.name, tables.COLUMNS["vgg2_r34_qgface"])
+    words = [*words, *_targets(cfg, columns, words)]
     rows, same, own_words = {}, {}, {}
     for table, content in tables.TABLES.items():  # all: a name must not depend on which tables are asked for
         for row, (keys, *_) in content.rows.items():
@@ -109,7 +102,17 @@ def make_study(recipe: str, names: Sequence[str], seeds: Sequence[int], words: S
             place = folder / f"{name}_seed{seed}"
             run_words = (*own_words[name], f"seed={seed}", f"output={str(place)!r}")
             runs.setdefault(name, {})[seed] = Run(name, seed, run_words, load(run_words), place)
-    return Study(recipe, {name: tables.TABLES[name] for name in names}, columns, rows, runs)
+    return Study({name: tables.TABLES[name] for name in names}, columns, rows, runs)
+
+
+def _check_words(names: Sequence[str], words: Sequence[str]) -> None:
+    for name in names:
+        if name not in tables.TABLES:
+            known = ", ".join(tables.TABLES)
+            raise ValueError(f"tables={name}: {_hint(name, tables.TABLES)}expected some of {known}, as tables=I,II")
+    for word in words:
+        if (key := word.partition("=")[0]) in OWN:
+            raise ValueError(f"{word}: each run has its own {key}; {OWN[key]} says which")
 
 
 def _targets(cfg: EasyDict, columns: Sequence[tables.Column], words: Sequence[str]) -> list[str]:
