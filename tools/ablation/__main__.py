@@ -144,7 +144,8 @@ def prospect(study: Study, facts: Mapping, ranks: int, side_by_side: list[dict],
         torch.set_num_threads(int(side_by_side[0]["OMP_NUM_THREADS"]))
     try:
         found = estimate.estimates(study, facts["identities"], facts["images"], ranks, device)
-        return estimate.report(study, found, ranks, len(side_by_side), machine(device, 1))
+        where = f"{machine(device, 1)}, load {os.getloadavg()[0]:.1f}"  # a busy machine makes all of it longer
+        return estimate.report(study, found, ranks, len(side_by_side), where)
     finally:
         torch.set_num_threads(before)
 

@@ -13,7 +13,8 @@ from tools.ablation.runs import Study
 from tools.ablation.significance import Difference
 
 LEGEND = (
-    "Percent: mean ± standard deviation over seeds; the best mean of a column is bold; in brackets the paper's number"
+    "Percent, mean ± standard deviation over seeds, the best mean of a column in bold; in brackets the paper's number, "
+    "from its own training and test sets"
 )
 TESTS = (
     "Percentage points, mean over the seeds that both rows have, and two p-values: paired t-test over seeds / paired "
