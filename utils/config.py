@@ -47,10 +47,15 @@ def find(name: str, configs: Path) -> Path:
     for candidate in (Path(name), Path(f"{name}.py"), configs / name, configs / f"{name}.py"):
         if candidate.is_file():
             return candidate.resolve()
-    known = sorted(p.stem for p in configs.glob("*.py") if p.stem not in ("__init__", "base", "tables"))
+    known = experiments(configs)
     near = difflib.get_close_matches(Path(name).stem, known, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ValueError(f"no config {name!r}: {hint}expected a file or one of {', '.join(known)}")
+
+
+def experiments(configs: Path) -> list[str]:
+    """The names of the experiments in `configs`."""
+    return sorted(p.stem for p in configs.glob("*.py") if p.stem not in ("__init__", "base", "tables"))
 
 
 def _execute(path: Path) -> ModuleType:

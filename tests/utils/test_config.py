@@ -7,7 +7,7 @@ from utils import config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
-EXPERIMENTS = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in ("__init__", "base"))
+EXPERIMENTS = config.experiments(CONFIGS)
 
 # As a user of arcface_torch has it: every key its own base.py and its WebFace42M file have.
 ARCFACE = """
