@@ -59,7 +59,7 @@ def best(numbers: Sequence[Number], digits: int = 2) -> list[bool]:
 
 
 def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
-    """What makes a table incomplete or its rows incomparable, a line each.
+    """What makes a table incomplete, its rows incomparable, or a row another than its name says: a line each.
 
     Args:
         digests: of the targets that are there, by name.
@@ -75,7 +75,19 @@ def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
                 f"{run} has no {', '.join(again)} of this data; "
                 f"./run.sh eval {run.folder}/model.pt --data FOLDER --target {' '.join(again)}{pairs} adds it"
             )
+        trained = [line for line in log(run) if "lq_pairs" in line]
+        if run.cfg.pool != "none" and trained and all(line["lq_pairs"] == 0 for line in trained):
+            lines.append(f"{run}: no pair was found LQ, so that the contrast did nothing; norm_mean and norm_std in "
+                         f"{run.folder}/metrics.jsonl may not have settled")  # fmt: skip
     return lines
+
+
+def log(run: Run) -> list[dict]:
+    """The lines of metrics.jsonl; none where they cannot be read."""
+    try:
+        return [read_metrics(line) for line in (run.folder / "metrics.jsonl").read_bytes().splitlines()]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
 
 
 def hours(run: Run) -> float | None:
@@ -83,18 +95,18 @@ def hours(run: Run) -> float | None:
 
     Steps from their logged speed; an evaluation from the time since the line before it.
     """
+    lines = log(run)
     try:
-        lines = [read_metrics(line) for line in (run.folder / "metrics.jsonl").read_bytes().splitlines()]
         images = json.loads((run.folder / "config.json").read_text())
         images = images["total_batch_size"] * images["gradient_acc"]
         seconds, step = 0.0, 0
         for before, line in itertools.pairwise([None, *lines]):
             if any(is_result(name) for name in line):
                 seconds += line["time"] - before["time"] if before else 0
-            else:
+            elif "samples_per_s" in line:
                 seconds += (line["step"] - step) * images / line["samples_per_s"]
                 step = line["step"]
-        return seconds / 3600
+        return seconds / 3600 if lines else None
     except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
         return None
 

@@ -155,6 +155,16 @@ def test_what_is_of_other_data_is_named(place, capsys):
     assert "E seed 1 has no pairs of this data" in note and f"{path.parent}/model.pt" in note
 
 
+def test_a_contrast_that_did_nothing_is_named(place):
+    run = study(place).runs["E"][1]
+    for shares, named in (([0.0, 0.0], True), ([0.0, 0.1], False)):
+        lines = [{"step": step, "time": 1.0, "lq_pairs": share} for step, share in enumerate(shares)]
+        (run.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        notes = [note for note in results.notes(study(place), {}) if "no pair was found LQ" in note]
+        assert [note.partition(":")[0] for note in notes] == ["E seed 1"] * named
+    (run.folder / "metrics.jsonl").unlink()
+
+
 def test_words_and_keys_of_a_row(place):
     made = study(place, "quality_threshold=0.4", "margin=0.3", names=("I", "III"))
     assert made.runs["E"][1].cfg.quality_threshold == 0.4 and made.runs["D"][0].cfg.quality_threshold is None
