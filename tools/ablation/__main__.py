@@ -125,7 +125,8 @@ def data_words(data: str, recipe: Path, words: list[str]) -> list[str]:
         raise ValueError(f"data={data}: no such folder; expected the one with the training faces and the targets")
     rec = config.load(str(recipe), words, ROOT / "configs").rec
     inner = folder / Path(rec).name if isinstance(rec, str) else folder
-    return [f"rec={str((inner if inner.exists() else folder).resolve())!r}", f"val_dir={str(folder.resolve())!r}"]
+    rec = inner if inner.exists() else folder
+    return [runs.word("rec", str(rec.resolve())), runs.word("val_dir", str(folder.resolve()))]
 
 
 def places(device: torch.device, options: Namespace, environment: Mapping[str, str]) -> list[dict[str, str]]:

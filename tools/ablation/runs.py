@@ -71,6 +71,12 @@ class Study(NamedTuple):
         return names[row]
 
 
+def word(key: str, value: object) -> str:
+    """`key=value` as a config takes it, in double quotes where that can be: a shell's are single."""
+    text = repr(value)
+    return f"{key}={text}" if '"' in text else f"{key}={text}".replace("'", '"')
+
+
 def make_study(recipe: str, names: Sequence[str], seeds: Sequence[int], words: Sequence[str], folder: Path) -> Study:
     """Rows and runs of some tables.
 
@@ -92,7 +98,7 @@ def make_study(recipe: str, names: Sequence[str], seeds: Sequence[int], words: S
     rows, same, own_words = {}, {}, {}
     for table, content in tables.TABLES.items():  # all: a name must not depend on which tables are asked for
         for row, (keys, *_) in content.rows.items():
-            own_words[row] = (*words, *(f"{key}={value!r}" for key, value in keys.items()))
+            own_words[row] = (*words, *(word(key, value) for key, value in keys.items()))
             name = same.setdefault(json.dumps(load(own_words[row]), sort_keys=True), row)
             if table in names:
                 rows[table, row] = name
@@ -100,7 +106,7 @@ def make_study(recipe: str, names: Sequence[str], seeds: Sequence[int], words: S
     for name in dict.fromkeys(rows.values()):
         for seed in seeds:
             place = folder / f"{name}_seed{seed}"
-            run_words = (*own_words[name], f"seed={seed}", f"output={str(place)!r}")
+            run_words = (*own_words[name], word("seed", seed), word("output", str(place)))
             runs.setdefault(name, {})[seed] = Run(name, seed, run_words, load(run_words), place)
     return Study({name: tables.TABLES[name] for name in names}, columns, rows, runs)
 
@@ -110,17 +116,17 @@ def _check_words(names: Sequence[str], words: Sequence[str]) -> None:
         if name not in tables.TABLES:
             known = ", ".join(tables.TABLES)
             raise ValueError(f"tables={name}: {_hint(name, tables.TABLES)}expected some of {known}, as tables=I,II")
-    for word in words:
-        if (key := word.partition("=")[0]) in OWN:
-            raise ValueError(f"{word}: each run has its own {key}; {OWN[key]} says which")
+    for given in words:
+        if (key := given.partition("=")[0]) in OWN:
+            raise ValueError(f"{given}: each run has its own {key}; {OWN[key]} says which")
 
 
 def _targets(cfg: EasyDict, columns: Sequence[tables.Column], words: Sequence[str]) -> list[str]:
     """The word that has the targets of all columns evaluated, unless the user says which ones are."""
-    if any(word.startswith("val_targets=") for word in words):
+    if any(given.startswith("val_targets=") for given in words):
         return []
     needed = [metric.partition("/")[0] for column in columns for metric in column.metrics]
-    return [f"val_targets={list(dict.fromkeys([*cfg.val_targets, *needed]))!r}"]
+    return [word("val_targets", list(dict.fromkeys([*cfg.val_targets, *needed])))]
 
 
 def check(run: Run, data: Mapping[str, object], ranks: int) -> None:

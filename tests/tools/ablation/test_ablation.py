@@ -1,5 +1,6 @@
 """`python -m tools.ablation`: tables of results whose numbers are known, rows and runs, mistakes, the dry run."""
 
+import ast
 import csv
 import json
 
@@ -16,7 +17,7 @@ from eval.targets import open_targets
 from tests import faces
 from tools.ablation import results, significance
 from tools.ablation.__main__ import main
-from tools.ablation.runs import make_study
+from tools.ablation.runs import make_study, word
 
 RECIPE = """from easydict import EasyDict as edict
 
@@ -174,6 +175,12 @@ def test_words_and_keys_of_a_row(place):
     assert made.runs["E"][1].cfg.val_targets == ["pairs"]
     alone = make_study(str(place / "little.py"), ["II"], [0], data(place), place)
     assert alone.rows["II", "proxy"] == alone.find("proxy") == "E"  # its name in every table
+
+
+@pytest.mark.parametrize("value", [None, 0.1, True, "a'b", 'a"b', "a\\b", "7", ("x",), ["x'y", 'x"y'], {"a": (1, 2)}])
+def test_a_word_says_its_value(value):
+    key, _, text = word("key", value).partition("=")
+    assert (key, ast.literal_eval(text)) == ("key", value)
 
 
 MISTAKES = {
