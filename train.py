@@ -39,7 +39,7 @@ from utils.cli import user_errors
 from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 from utils.stop import Stop, exit_code
-from utils.version import code_version
+from utils.version import code_version, machine
 from utils.watchdog import Watchdog
 
 ROOT = Path(__file__).resolve().parent
@@ -241,6 +241,7 @@ class Run:
         self.cfg, self.world, self.folder, self.state, self.damaged = cfg, world, folder, state, damaged
         self.parts = parts  # what has a state_dict of numbers: loss scale, running means, counters
         self.facts = {"data": data, "last_step": last_step, "code": code_version(), "torch": torch.__version__}
+        self.facts["machine"] = machine(world.device, world.size)
         self.number = 0  # of the newest checkpoint
 
     def start(self, earlier: resume.Earlier) -> int:

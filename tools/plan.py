@@ -15,6 +15,7 @@ Exit code 1, with a warning, where the run cannot fit.
 
 import difflib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -73,13 +74,13 @@ def main(words: list[str]) -> int:
     return 1
 
 
-def split(words: list[str]) -> tuple[dict[str, str], list[str]]:
-    """This command's own words, and the config's."""
+def split(words: Sequence[str], names: Sequence[str] = OWN) -> tuple[dict[str, str], list[str]]:
+    """A command's own words, which `names` has, and the config's."""
     own, rest = {}, []
     for word in words:
         key, _, text = word.partition("=")
-        near = difflib.get_close_matches(key, OWN, 1)
-        if key in OWN:
+        near = difflib.get_close_matches(key, names, 1)
+        if key in names:
             own[key] = text
         elif near and key not in base:
             raise ValueError(f"unknown key {key!r} on the command line: did you mean {near[0]!r}?")

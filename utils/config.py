@@ -13,7 +13,7 @@ from types import ModuleType
 
 from easydict import EasyDict
 
-NO_EXPERIMENTS = ("__init__", "base", "presets")  # files among the configs
+NO_EXPERIMENTS = ("__init__", "base", "presets", "tables")  # files among the configs
 
 
 def load(name: str, overrides: list[str], configs: Path) -> EasyDict:
@@ -55,10 +55,15 @@ def find(name: str, configs: Path) -> Path:
     for candidate in (Path(name), Path(f"{name}.py"), configs / name, configs / f"{name}.py"):
         if candidate.is_file():
             return candidate.resolve()
-    known = sorted(p.stem for p in configs.glob("*.py") if p.stem not in NO_EXPERIMENTS)
+    known = experiments(configs)
     near = difflib.get_close_matches(Path(name).stem, known, 1)
     hint = f"did you mean {near[0]}? " if near else ""
     raise ValueError(f"no config {name!r}: {hint}expected a file or one of {', '.join(known)}")
+
+
+def experiments(configs: Path) -> list[str]:
+    """The names of the experiments in `configs`."""
+    return sorted(p.stem for p in configs.glob("*.py") if p.stem not in NO_EXPERIMENTS)
 
 
 def _execute(path: Path) -> ModuleType:

@@ -1,8 +1,11 @@
-"""Which code this is."""
+"""Which code this is, and what it runs on."""
 
 import hashlib
+import os
 import subprocess
 from pathlib import Path
+
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -19,3 +22,19 @@ def code_version() -> str:
     for path in sorted(path for part in ("recognition", "eval", "utils") for path in (ROOT / part).rglob("*.py")):
         sha.update(path.read_bytes())
     return f"sources-{sha.hexdigest()[:12]}"
+
+
+def machine(device: torch.device, processes: int) -> str:
+    """What a run is measured on, as "1 x NVIDIA A100-SXM4-80GB, 64 cores" or "1 x CPU of 2 threads, Xeon, 2 cores"."""
+    cores = f"{os.cpu_count()} cores"
+    if device.type != "cpu":
+        return f"{processes} x {torch.get_device_module(device).get_device_name(device)}, {cores}"
+    return f"{processes} x CPU of {torch.get_num_threads()} threads, {_cpu_name()}, {cores}"
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown model")

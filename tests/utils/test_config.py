@@ -8,8 +8,7 @@ from utils import config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
-EXPERIMENTS = sorted(p.stem for p in CONFIGS.glob("*.py") if p.stem not in config.NO_EXPERIMENTS)
-
+EXPERIMENTS = config.experiments(CONFIGS)
 official = presets["official"]
 
 # As a user of arcface_torch has it: every key its own base.py and its WebFace42M file have.

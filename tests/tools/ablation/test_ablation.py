@@ -1,0 +1,227 @@
+"""`python -m tools.ablation`: tables of results whose numbers are known, rows and runs, mistakes, the dry run."""
+
+import ast
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from configs import tables
+from configs.tables import Column
+from eval.confidence import mean_replicates, p_value
+from eval.protocol import Result
+from eval.results import Record, write_results
+from eval.targets import open_targets
+from tests import faces
+from tools.ablation import results, significance
+from tools.ablation.__main__ import main
+from tools.ablation.runs import make_study, word
+
+RECIPE = """from easydict import EasyDict as edict
+
+config = edict(network="tiny", embedding_size=16, batch_size=8, num_epoch=2, num_workers=0, frequent=1, lr=0.02)
+config.update(views=("original", "augmented"), augment="qgface", loss="adaface", quality_threshold=0.2, pool="proxy")
+config.update(quality_ema=0.5, quality_std=1.0, device="cpu")
+"""
+COLUMNS = (Column("Pairs", ("pairs/accuracy",), "d1"), Column("Mean", ("pairs/accuracy", "pairs/other"), "HQ"))
+RIGHT = {("Baseline", 0): (48, 41), ("Baseline", 1): (46, 43), ("E", 0): (58, 47), ("E", 1): (54, 47)}  # of 60 and 50
+SEEDS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A recipe, data, and the finished runs of two rows and two seeds."""
+    root = faces.write_run(tmp_path_factory.mktemp("ablation"))
+    (root / "little.py").write_text(RECIPE)
+    tables.COLUMNS["little"] = COLUMNS
+    digest = open_targets(root, ["pairs"]).targets["pairs"].digest()
+    for run in study(root).every():
+        if (run.name, run.seed) in RIGHT:
+            finish(run, *RIGHT[run.name, run.seed], digest)
+    yield root
+    del tables.COLUMNS["little"]
+
+
+def study(root, *more, names=("I",)):
+    return make_study(str(root / "little.py"), names, SEEDS, [*data(root), *more], root / "out" / "runs")
+
+
+def data(root):
+    return [f"rec={str(root)!r}", f"val_dir={str(root)!r}"]
+
+
+def finish(run, right, other, digest):
+    """What a run leaves that had so many of 60 pairs, and of 50, right."""
+    run.folder.mkdir(parents=True)
+    saved = {**run.cfg, "total_batch_size": 8, "num_classes": 11, "num_image": 88}
+    (run.folder / "config.json").write_text(json.dumps(saved))
+    rng = np.random.default_rng(run.seed)
+    flags = rng.permutation(np.arange(60) < right)
+    replicates = mean_replicates(rng.permutation(np.arange(50) < other))
+    evidence = {"right/accuracy": flags, "replicates/other": replicates}
+    result = Result({"accuracy": right / 60, "other": other / 50}, ("accuracy",), {}, evidence)
+    write_results(run.results, "model.pt", "0" * 64, {"pairs": Record(result, 1, digest, {})})
+
+
+def command(root, *more):
+    return [f"recipe={root / 'little.py'}", f"data={root}", "seeds=0,1", "--output", str(root / "out"), *more]
+
+
+def shown_rows(text):
+    """The cells of every line of every table on screen."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_tables_have_the_papers_form(place, capsys):
+    assert main(command(place, "tables=I,II,III", "against=E", "--report"), {}) == 0
+    rows = shown_rows(capsys.readouterr().out)
+    assert ["Setting", "Augmentation", "Quality partition", "Contrast", "Pairs", "Mean", "seeds"] in rows
+    assert ["Baseline", "×", "×", "×", "78.33 ± 2.36 (61.69)", "81.17 ± 0.24 (95.62)", "2/2"] in rows
+    assert ["C", "AdaFace", "✓", "✓", "- (70.92)", "- (95.71)", "0/2"] in rows
+    # one run for three rows, the best of each column
+    numbers = ["*93.33 ± 4.71* (92.31)", "*93.67 ± 2.36* (95.43)", "2/2"]
+    assert ["E", "Ours", "✓", "✓", *numbers] in rows and ["proxy", *numbers] in rows and ["0.2", *numbers] in rows
+
+
+def test_the_files(place, capsys):
+    assert main(command(place, "tables=I,III", "--report"), {}) == 0
+    markdown, latex = ((place / "out" / f"tables.{kind}").read_text() for kind in ("md", "tex"))
+    assert "| E | Ours | ✓ | ✓ | **93.33 ± 4.71** (92.31) | **93.67 ± 2.36** (95.43) | 2/2 |" in markdown
+    assert r"E & Ours & \checkmark & \checkmark & \textbf{93.33 $\pm$ 4.71} (92.31) & " in latex
+    assert r"Baseline & $\times$ & $\times$ & $\times$ & 78.33 $\pm$ 2.36 (61.69) & " in latex
+    assert latex.count(r"\toprule") == latex.count(r"\end{table}") == 2 and latex.isascii()
+    lines = {(line["table"], line["row"], line["column"]): line
+             for line in csv.DictReader((place / "out" / "tables.csv").read_text().splitlines())}  # fmt: skip
+    assert len(lines) == (6 + 4) * 2
+    line = lines["I", "Baseline", "Mean"]
+    assert [float(x) for x in line["values"].split()] == pytest.approx(
+        [50 * (48 / 60 + 41 / 50), 50 * (46 / 60 + 0.86)]
+    )
+    assert (line["run"], line["seeds"], line["paper"], line["against"]) == ("Baseline", "0 1", "95.62", "")
+    assert lines["III", "0.3", "Mean"]["mean"] == "" and lines["III", "0.2", "Pairs"]["run"] == "E"
+
+
+def test_p_values(place, capsys):
+    """Against scipy's test over seeds, and the bootstrap of the mean over seeds."""
+    runs = study(place).runs
+    found = significance.compare(runs["Baseline"], runs["E"], COLUMNS[0])
+    ours, theirs = [100 * 48 / 60, 100 * 46 / 60], [100 * 58 / 60, 100 * 54 / 60]
+    assert found.points == pytest.approx(np.mean(ours) - np.mean(theirs)) and found.seeds == 2
+    assert found.p_seeds == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
+    draws = {}
+    for name in ("Baseline", "E"):
+        flags = [np.random.default_rng(seed).permutation(np.arange(60) < RIGHT[name, seed][0]) for seed in SEEDS]
+        draws[name] = np.mean([mean_replicates(x) for x in flags], axis=0)
+    assert found.p_people == pytest.approx(p_value(draws["Baseline"], draws["E"])) and found.p_people < 0.05
+    assert significance.compare(runs["C"], runs["E"], COLUMNS[0]) is None
+    assert main(command(place, "against=E", "--report", "tables=I"), {}) == 0
+    rows = shown_rows(capsys.readouterr().out)
+    assert ["Baseline", f"-15.00 ({found.p_seeds:.3f} / {found.p_people:.3f})"] in [row[:2] for row in rows]
+    assert not [row for row in rows if row[0] == "E" and "/ " in row[1]]  # not against itself
+
+
+def test_paired_t_of_equal_differences():
+    assert significance.paired_t([1.0]) is None
+    assert significance.paired_t([0.0, 0.0]) == 1.0 and significance.paired_t([0.5, 0.5]) == 0.0
+
+
+def test_ties_are_all_bold():
+    numbers = [results.Number(x) for x in ({0: 90.001}, {0: 90.004, 1: 90.0}, {0: 89.9}, {})]
+    assert results.best(numbers) == [True, True, False, False]
+    assert numbers[0].std is None and numbers[3].mean is None
+
+
+def test_hours_leave_stops_out(place):
+    """4 steps of 8 images at 2 images/s, an evaluation of 30 s, a night, 2 steps at 4 images/s."""
+    run = study(place).runs["E"][0]
+    lines = [{"step": 2, "time": 1000.0, "samples_per_s": 2.0}, {"step": 4, "time": 1008.0, "samples_per_s": 2.0},
+             {"step": 4, "time": 1038.0, "val/pairs/accuracy": 0.9},
+             {"step": 6, "time": 50000.0, "samples_per_s": 4.0}]  # fmt: skip
+    (run.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert results.hours(run) == pytest.approx((16 + 30 + 4) / 3600)
+    assert results.hours(study(place).runs["C"][0]) is None and results.machine(run) == "-"
+
+
+def test_what_is_of_other_data_is_named(place, capsys):
+    path = place / "out" / "runs" / "E_seed1" / "results.json"
+    kept = path.read_text()
+    content = json.loads(kept)
+    content["provenance"]["pairs"]["data_digest"] = "1" * 64
+    path.write_text(json.dumps(content))
+    assert main(command(place, "tables=I", "--report"), {}) == 0
+    path.write_text(kept)
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
+    assert "E seed 1 has no pairs of this data" in note and f"{path.parent}/model.pt" in note
+
+
+def test_a_contrast_that_did_nothing_is_named(place):
+    run = study(place).runs["E"][1]
+    for shares, named in (([0.0, 0.0], True), ([0.0, 0.1], False)):
+        lines = [{"step": step, "time": 1.0, "lq_pairs": share} for step, share in enumerate(shares)]
+        (run.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        notes = [note for note in results.notes(study(place), {}) if "no pair was found LQ" in note]
+        assert [note.partition(":")[0] for note in notes] == ["E seed 1"] * named
+    (run.folder / "metrics.jsonl").unlink()
+
+
+def test_words_and_keys_of_a_row(place):
+    made = study(place, "quality_threshold=0.4", "margin=0.3", names=("I", "III"))
+    assert made.runs["E"][1].cfg.quality_threshold == 0.4 and made.runs["D"][0].cfg.quality_threshold is None
+    assert {run.cfg.margin for run in made.every()} == {0.3}
+    assert made.rows["III", "0.2"] == "0.2"  # no longer setting E
+    assert [run.cfg.seed for run in made.every()[:2]] == [0, 0]  # a whole table first
+    assert made.runs["E"][1].cfg.val_targets == ["pairs"]
+    alone = make_study(str(place / "little.py"), ["II"], [0], data(place), place)
+    assert alone.rows["II", "proxy"] == alone.find("proxy") == "E"  # its name in every table
+
+
+@pytest.mark.parametrize("value", [None, 0.1, True, "a'b", 'a"b', "a\\b", "7", ("x",), ["x'y", 'x"y'], {"a": (1, 2)}])
+def test_a_word_says_its_value(value):
+    key, _, text = word("key", value).partition("=")
+    assert (key, ast.literal_eval(text)) == ("key", value)
+
+
+MISTAKES = {
+    "table": (["tables=I,IV"], "tables=IV: did you mean I? expected some of I, II, III"),
+    "seeds": (["seeds=0,0"], "seeds=0,0: expected different whole numbers, as seeds=0,1,2"),
+    "no seed": (["seeds=a"], "seeds=a: expected different whole numbers"),
+    "data": (["data=/nowhere"], "data=/nowhere: no such folder"),
+    "against": (["against=F", "tables=I"], "against=F: expected a row, one of Baseline, A, B, C, D, E"),
+    "recipe": (["recipe=vgg2_r34_qgfac"], "no config 'vgg2_r34_qgfac': did you mean vgg2_r34_qgface?"),
+    "key": (["lrr=0.1"], "unknown key 'lrr'"),
+    "word": (["table=I"], "unknown key 'table' on the command line: did you mean 'tables'?"),
+    "seed": (["seed=3"], "seed=3: each run has its own seed; seeds=0,1,2 says which"),
+    "output": (["output=x"], "output=x: each run has its own output; --output FOLDER says which"),
+    "jobs": (["--jobs", "0"], "--jobs 0: expected 1 or more"),
+    "GPUs": (["--gpus-per-run", "2"], "--gpus-per-run 2: no GPU is here"),
+    "modes": (["--report", "--dry-run"], "--dry-run, --report, --slurm: expected one of them"),
+    "another config": (["--report", "lr=0.01"], "E_seed0 is another run: lr=0.02, now 0.01; --output names a folder"),
+    "another batch": (["--report", "batch_size=4"], "total_batch_size=8, now 4"),
+    "shorter": (["--report", "max_step=2"], "max_step=None, now 2"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(place, name):
+    more, message = MISTAKES[name]
+    with pytest.raises(ValueError) as trouble:
+        main([*command(place, "tables=II"), *more], {})
+    assert message in str(trouble.value) and "\n" not in str(trouble.value)
+
+
+def test_a_folder_that_is_no_run(place, tmp_path):
+    (tmp_path / "runs" / "no_seed0").mkdir(parents=True)
+    (tmp_path / "runs" / "no_seed0" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="no_seed0/config.json is no config of a run"):
+        main([*command(place, "tables=II", "--report"), "--runs", str(tmp_path / "runs")], {})
+
+
+def test_the_prospect(place, capsys):
+    assert main(command(place, "tables=I", "--dry-run"), {}) == 0
+    out = capsys.readouterr().out
+    row = next(row for row in shown_rows(out) if row[0] == "E")
+    assert row[1:5] == ["I/E", "none", "2/2", "22"]  # 88 images, 8 a step, 2 epochs
+    assert "8 runs to go: " in out  # 6 rows, two seeds, two rows are finished
+    assert "GB of disk" in out and "1 x CPU" in out

@@ -1,0 +1,117 @@
+"""What runs have reached: the numbers of a table's columns, hours and machine."""
+
+import itertools
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from configs.tables import Column
+from eval.results import read_results
+from tools.ablation.runs import Run, Study
+from utils.log_lines import is_result, read_metrics
+
+
+class Number(NamedTuple):
+    """A row's number in a column, in percent: each seed's that is there."""
+
+    by_seed: dict[int, float]
+
+    @property
+    def mean(self) -> float | None:
+        return statistics.fmean(self.by_seed.values()) if self.by_seed else None
+
+    @property
+    def std(self) -> float | None:
+        """Of the seeds, unbiased (n - 1); None with fewer than two."""
+        return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
+
+
+def content(run: Run) -> dict:
+    """results.json of a run that has ended; empty for another."""
+    return read_results(run.results) if run.ended else {"targets": {}, "intervals": {}, "provenance": {}}
+
+
+def split(metric: str) -> tuple[str, str]:
+    """Target and metric of TARGET/METRIC."""
+    target, _, name = metric.partition("/")
+    return target, name
+
+
+def value(run: Run, column: Column) -> float | None:
+    """Percent; None where the run has not ended or a target is missing."""
+    pairs = [split(metric) for metric in column.metrics]
+    found = [content(run)["targets"].get(target, {}).get(name) for target, name in pairs]
+    return None if None in found else 100 * statistics.fmean(found)
+
+
+def number(runs: Mapping[int, Run], column: Column) -> Number:
+    """A column of a row, from its runs by seed."""
+    values = {seed: value(run, column) for seed, run in runs.items()}
+    return Number({seed: x for seed, x in values.items() if x is not None})
+
+
+def best(numbers: Sequence[Number], digits: int = 2) -> list[bool]:
+    """Which rows have the highest mean, as it is shown: several may."""
+    shown = [None if x.mean is None else round(x.mean, digits) for x in numbers]
+    highest = max((x for x in shown if x is not None), default=None)
+    return [x is not None and x == highest for x in shown]
+
+
+def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
+    """What makes a table incomplete, its rows incomparable, or a row another than its name says: a line each.
+
+    Args:
+        digests: of the targets that are there, by name.
+    """
+    lines, wanted = [], {split(metric)[0] for column in study.columns for metric in column.metrics}
+    expected = {target: digest for target, digest in digests.items() if target in wanted}
+    for run in [run for run in study.every() if run.ended]:
+        found = {target: where.get("data_digest") for target, where in content(run)["provenance"].items()}
+        again = [target for target, digest in expected.items() if found.get(target) != digest]
+        if again:
+            pairs = f" --pairs {run.cfg.val_pairs}" * any(target.startswith("cross_resolution") for target in again)
+            lines.append(
+                f"{run} has no {', '.join(again)} of this data; "
+                f"./run.sh eval {run.folder}/model.pt --data FOLDER --target {' '.join(again)}{pairs} adds it"
+            )
+        trained = [line for line in log(run) if "lq_pairs" in line]
+        if run.cfg.pool != "none" and trained and all(line["lq_pairs"] == 0 for line in trained):
+            lines.append(f"{run}: no pair was found LQ, so that the contrast did nothing; norm_mean and norm_std in "
+                         f"{run.folder}/metrics.jsonl may not have settled")  # fmt: skip
+    return lines
+
+
+def log(run: Run) -> list[dict]:
+    """The lines of metrics.jsonl; none where they cannot be read."""
+    try:
+        return [read_metrics(line) for line in (run.folder / "metrics.jsonl").read_bytes().splitlines()]
+    except (OSError, ValueError, LookupError, TypeError):
+        return []
+
+
+def hours(run: Run) -> float | None:
+    """Hours of steps and evaluations, without start-up and what a stop took; None without a log.
+
+    Steps from their logged speed; an evaluation from the time since the line before it.
+    """
+    lines = log(run)
+    try:
+        images = json.loads((run.folder / "config.json").read_text())
+        images = images["total_batch_size"] * images["gradient_acc"]
+        seconds, step = 0.0, 0
+        for before, line in itertools.pairwise([None, *lines]):
+            if any(is_result(name) for name in line):
+                seconds += line["time"] - before["time"] if before else 0
+            elif "samples_per_s" in line:
+                seconds += (line["step"] - step) * images / line["samples_per_s"]
+                step = line["step"]
+        return seconds / 3600 if lines else None
+    except (OSError, ValueError, LookupError, TypeError, ZeroDivisionError):
+        return None
+
+
+def machine(run: Run) -> str:
+    """What it was trained on, as its newest checkpoint says."""
+    state = run.state()
+    return f"{state['machine']}, torch {state['torch']}" if "machine" in state else "-"

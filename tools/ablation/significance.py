@@ -1,0 +1,70 @@
+"""Whether a row differs from another one by more than chance: over seeds, and over who is in the test sets.
+
+The two answer different questions. Other seeds would give other models: the paired t-test takes the differences of the
+seeds that both rows have, and is weak with three. Other people would give other test sets: the paired bootstrap draws
+identities (or pairs, where no identity is known) as eval.compare does, and takes the mean over the seeds of each draw.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from scipy import special  # not scipy.stats, which takes half a second to import
+
+from configs.tables import Column
+from eval.confidence import mean_replicates, p_value
+from eval.results import read_evidence
+from tools.ablation.results import number, split
+from tools.ablation.runs import Run
+
+
+class Difference(NamedTuple):
+    """In percentage points, over `seeds` that both rows have; p-values are None where they cannot be known."""
+
+    points: float
+    seeds: int
+    p_seeds: float | None
+    p_people: float | None
+
+
+def compare(ours: Mapping[int, Run], theirs: Mapping[int, Run], column: Column) -> Difference | None:
+    """A row against another in one column; None where no seed has both."""
+    first, second = number(ours, column).by_seed, number(theirs, column).by_seed
+    seeds = [seed for seed in first if seed in second]
+    if not seeds:
+        return None
+    differences = [first[seed] - second[seed] for seed in seeds]
+    mine, other = (_replicates([runs[seed] for seed in seeds], column) for runs in (ours, theirs))
+    p_people = None if mine is None or other is None else p_value(mine, other)
+    return Difference(statistics.fmean(differences), len(seeds), paired_t(differences), p_people)
+
+
+def paired_t(differences: list[float]) -> float | None:
+    """Two-sided p-value of Student's paired t-test; None with fewer than two differences."""
+    n = len(differences)
+    if n < 2:
+        return None
+    mean, error = statistics.fmean(differences), statistics.stdev(differences) / math.sqrt(n)
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * special.stdtr(n - 1, -abs(mean) / error))
+
+
+def _replicates(runs: list[Run], column: Column) -> np.ndarray | None:
+    """(draws,) of the column's mean over runs; None where evidence is missing."""
+    parts = []
+    for run in runs:
+        for target, metric in map(split, column.metrics):
+            try:
+                evidence = read_evidence(run.results, target)
+            except ValueError:  # it was removed, to save room
+                return None
+            if f"replicates/{metric}" in evidence:
+                parts.append(evidence[f"replicates/{metric}"])
+            elif f"right/{metric}" in evidence:
+                parts.append(mean_replicates(evidence[f"right/{metric}"]))
+            else:
+                return None
+    return np.mean(parts, axis=0)
