@@ -5,6 +5,7 @@ Shapes: `p` pairs of this rank, `P` pairs of the global batch, `V` views of each
     are each rank's part (recognition/sharded.py).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,19 @@ class Losses(NamedTuple):
     hq_share: torch.Tensor  # share of samples above the threshold
     lq_pairs: torch.Tensor  # share of pairs with a sample that is not; without a threshold: 1, for a baseline 0
     per_pair: torch.Tensor  # (P,) each pair's part of L, without gradient
+
+
+class Seen(NamedTuple):
+    """What the losses of a batch were made of, alike on every rank; only `contrastive` has a gradient."""
+
+    u_PVD: torch.Tensor
+    y_P: torch.Tensor
+    z_PV: torch.Tensor
+    z_hat_PV: torch.Tensor
+    is_hq_PV: torch.Tensor
+    lq_pairs: torch.Tensor  # as in `Losses`
+    key_u_PD: torch.Tensor | None  # positive keys; None without a contrast
+    contrastive: torch.Tensor  # the contrast's part of L
 
 
 class NotFiniteError(ValueError):
@@ -81,6 +95,7 @@ class Objective(nn.Module):
         self.quality = quality or NormStatistics()
         self.threshold, self.scale, self.contrast_scale = threshold, scale, contrast_scale
         self.contrast_weight, self.denominator = contrast_weight, denominator
+        self.observer: Callable[[Seen], None] | None = None  # is shown every batch before its backward pass
 
     def forward(
         self,
@@ -117,7 +132,7 @@ class Objective(nn.Module):
 
         loss_P = self._classify(u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV)
         classification = loss_P.mean()
-        contrastive = classification.new_zeros(())
+        contrastive, key_u_PD = classification.new_zeros(()), None
         if self.pool is not None:
             key_u_PD = self._keys(u_PVD, key_h_PD, y_P)
             contrast_P = self._contrast(u_PVD, key_u_PD, y_P, is_lq_P)
@@ -125,8 +140,12 @@ class Objective(nn.Module):
             loss_P = loss_P + self.contrast_weight * contrast_P
         plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
         lq_pairs = is_lq_P.float().mean() * (not plain)
+        pull = self.contrast_weight * contrastive
+        if self.observer is not None:
+            features = u_PVD.detach(), y_P, z_PV.detach(), z_hat_PV, is_hq_PV
+            self.observer(Seen(*features, lq_pairs, key_u_PD, pull))
         return Losses(
-            classification + self.contrast_weight * contrastive,
+            classification + pull,
             classification.detach(),
             contrastive.detach(),
             is_hq_PV.float().mean(),
