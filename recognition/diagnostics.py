@@ -55,7 +55,7 @@ class Diagnostics:
         if every:
             objective.observer = self._look
             if isinstance(self.pool, ProxyQueue) and self.pool.size:
-                self.sample = QueueSample(self.pool.size, self.pool.row_KD.shape[1]).to(self.pool.row_KD.device)
+                self.sample = QueueSample(self.pool.size, self.pool.row_KD.shape[1]).to(objective.head.weight)
         self.forget()
 
     def begin(self, step: int) -> None:

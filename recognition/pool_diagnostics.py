@@ -1,4 +1,4 @@
-"""What the queries meet in the pool: negatives, rows that are hidden from them, how old rows are and how far they moved.
+"""What the queries meet in the pool: negatives, rows hidden from them, how old the rows are, how far they have moved.
 
 All numbers are of the rows of all ranks, and alike on every rank.
 
@@ -114,7 +114,7 @@ def pool_numbers(pool: Pool, seen: Seen, sample: QueueSample | None, gradient_ac
 
 def keys_at(pool: Pool, slots_S: torch.Tensor, dimension: int) -> torch.Tensor:
     """(S, D) float64 keys of some slots, not normalised."""
-    keys = [pool.keys(slot, slot + 1)[0].double() for slot in slots_S.tolist()]
+    keys = [pool.keys(slot, slot + 1)[0].to(torch.float64, copy=True) for slot in slots_S.tolist()]
     return torch.cat([torch.empty(0, dimension, dtype=torch.float64, device=slots_S.device), *keys])
 
 

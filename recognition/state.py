@@ -1,6 +1,7 @@
 """What a run is made of, as named tensors: what all ranks share, and what each rank holds of classes and queue.
 
-Names: `backbone.*`, `encoder.*` (momentum encoder), `quality.*`, `head.*`, `queue.*`, `diagnostics.*`, `optimizer.<parameter>.<slot>`.
+Names: `backbone.*`, `encoder.*` (momentum encoder), `quality.*`, `head.*`, `queue.*`, `diagnostics.*`,
+    `optimizer.<parameter>.<slot>`.
 """
 
 from collections.abc import Iterator
@@ -131,7 +132,6 @@ class TrainingState:
         state = {name: torch.cat([shard[f"queue.{name}"] for shard in mine]) for name in self.queue.FIELDS}
         alike = len(mine) == 1 and mine[0].shape(_HEAD)[0] == len(self.head.weight)
         self.queue.load_state(state, next_sequence, mine[0]["queue.ring"] if alike else None)
-
 
     def _load_sample(self, tensors: dict[str, torch.Tensor]) -> None:
         shapes = {name: t.shape for name, t in self.sample.state_dict().items()}
