@@ -151,13 +151,14 @@ def gradient_numbers(
         contrastive: this rank's part of the contrast's, times `scale`; None: there is no contrast.
     """
     if contrastive is None:
-        squares = [gradient.double().square().sum() for gradient in whole]
+        squares = [gradient.square().sum(dtype=torch.float64) for gradient in whole]
         return {"grad_norm_classification": float(torch.stack(squares).sum().sqrt())}
     sums = []
     for both, part in zip(whole, contrastive, strict=True):
-        contrast = parallel.total(part.contiguous()).double() / scale
-        rest = both.double() - contrast
-        sums.append(torch.stack([rest.square().sum(), contrast.square().sum(), (rest * contrast).sum()]))
+        contrast = parallel.total(part.contiguous()) / scale
+        rest = both - contrast
+        products = rest.square(), contrast.square(), rest * contrast
+        sums.append(torch.stack([product.sum(dtype=torch.float64) for product in products]))
     one, other, product = torch.stack(sums).sum(0).tolist()
     norms = {"grad_norm_classification": math.sqrt(one), "grad_norm_contrastive": math.sqrt(other)}
     return {**norms, "grad_cosine": product / math.sqrt(one * other) if one * other > 0 else math.nan}
