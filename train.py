@@ -22,7 +22,14 @@ from eval.protocol import Result, Target
 from eval.table import results_table
 from eval.targets import open_targets
 from recognition.backbones import get_backbone
-from recognition.build import make_contrast_weight, make_loader, make_objective, make_optimizer, make_schedule
+from recognition.build import (
+    make_contrast_weight,
+    make_diagnostics,
+    make_loader,
+    make_objective,
+    make_optimizer,
+    make_schedule,
+)
 from recognition.data.loader import normalise
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.data.sources import open_source
@@ -93,7 +100,8 @@ def main(words: list[str]) -> int:
     amp_dtype = getattr(torch, cfg.amp_dtype)
     amp = cfg.fp16 and not cpu
     scaler = torch.amp.GradScaler(world.device.type, enabled=amp and amp_dtype == torch.float16, growth_interval=100)
-    state = TrainingState(backbone, objective, optimizer, row_optimizer, encoder)
+    diagnostics = make_diagnostics(cfg, objective, backbone, scaler)
+    state = TrainingState(backbone, objective, optimizer, row_optimizer, encoder, diagnostics.sample)
     networks = [backbone] if encoder is None else [backbone, encoder]
     guard = Guard(networks, source.where, cfg.nonfinite, cfg.nonfinite_limit, lambda text: log.say(text))
     means, damaged = Means(), []
@@ -129,6 +137,7 @@ def main(words: list[str]) -> int:
         if encoder is not None:
             encoder.follow(backbone)
         guard.remember()
+        diagnostics.begin(step)
         batches = [next(stream) for _ in range(cfg.gradient_acc)]
         parts, features, grad_norm = [], [], math.nan
         try:
@@ -139,16 +148,18 @@ def main(words: list[str]) -> int:
                     with torch.autocast(world.device.type, amp_dtype, enabled=amp):
                         h_pVD = network(images).unflatten(0, (len(labels), -1))
                         key_h_pD = encoder(images[:: len(cfg.views)]) if encoder is not None else None
-                    h_pVD.retain_grad()
                     losses = objective(h_pVD, labels, key_h_pD, pairs)
+                    h_pVD.retain_grad()
                     scaler.scale(losses.total / cfg.gradient_acc).backward()
                 parts.append(losses)
                 features.append(h_pVD)
             scaler.unscale_(optimizer)
+            diagnostics.look_at_gradient()
             grad_norm = nn.utils.clip_grad_norm_(backbone.parameters(), cfg.clip_grad_norm or math.inf)
             guard.check(parts, features, grad_norm)
         except NotFiniteError as trouble:
             overflow = scaler.is_enabled() and trouble.what == "the gradient"  # the loss scale is too high: no fault
+            diagnostics.forget()
             guard.skip(step, trouble, [batch.index for batch in batches[: len(parts) + 1]], overflow)
         else:
             scaler.step(optimizer)
@@ -166,6 +177,7 @@ def main(words: list[str]) -> int:
             counts = {"grad_norm": float(grad_norm), "skipped": guard.skipped}
             values = {"epoch": epoch, "lr": lr, **counts, **means.take(), **norms}
         log.step(step, pairs * cfg.gradient_acc, values)
+        log.diagnosis(step, diagnostics.take())
         end_of_epoch = within + 1 == steps_per_epoch
         if end_of_epoch or step == last_step:
             log.damaged(step, epoch, run.all_damaged())

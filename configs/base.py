@@ -72,6 +72,7 @@ config.keep_every = None  # so many checkpoints apart, one is kept for good
 config.max_time = None  # minutes after which the run saves and ends; the same command continues it
 config.step_timeout = 10.0  # minutes; a process that takes longer for a step hangs, and all are stopped
 config.frequent = 10  # steps between lines of metrics.jsonl
+config.diagnose_every = 100  # steps between looks at the method itself (docs/diagnostics.md); 0: none
 config.verbose = 2000  # steps between evaluations; 0: after each epoch
 config.val_targets = []  # "lfw" for lfw.bin; scface, ijbb, surveillance:FACES ...: docs/evaluation.md
 config.val_dir = None  # their folder; None: `rec`
@@ -149,7 +150,7 @@ least = {
     "num_classes": 1, "num_image": 1, "num_workers": 0, "seed": 0, "embedding_size": 1, "dropout": 0.0, "batch_size": 1,
     "total_batch_size": 1, "lr": 0.0, "momentum": 0.0, "weight_decay": 0.0, "num_epoch": 1, "max_step": 1,
     "lr_power": 0.0, "lr_gamma": 0.0, "clip_grad_norm": 0.0, "gradient_acc": 1, "keep_checkpoints": 1, "frequent": 1,
-    "save_every": 0, "keep_every": 1, "max_time": 0.0, "step_timeout": 0.01,
+    "save_every": 0, "keep_every": 1, "max_time": 0.0, "step_timeout": 0.01, "diagnose_every": 0,
     "verbose": 0, "val_pairs": 10, "memory_budget": 0, "nonfinite_limit": 1, "margin": 0.0, "norm_weight": 0.0,
     "scale": 0.0, "cache_limit": 0.0, "shuffle_shards": 1, "contrast_scale": 0.0, "contrast_weight": 0.0,
     "queue_size": 0, "quality_std": 0.0, "quality_mean": 0.0, "consistency_weight": 0.0,

@@ -10,6 +10,7 @@ from recognition.data.augment import Augment
 from recognition.data.dali import DaliLoader
 from recognition.data.loader import Loader, ViewBatches
 from recognition.data.sampler import GlobalBatchSampler
+from recognition.diagnostics import Diagnostics
 from recognition.head import ClassShard
 from recognition.margins import make_margin
 from recognition.objective import Objective
@@ -73,6 +74,11 @@ def _check_views(cfg) -> None:
         raise ValueError(f"consistency_weight with views={cfg.views}: expected ('original', 'augmented')")
     if cfg.classified_views == "originals" and cfg.views[0] != "original":
         raise ValueError(f"classified_views='originals' with views={cfg.views}: expected 'original' as the first")
+
+
+def make_diagnostics(cfg, objective: Objective, backbone: nn.Module, scaler: torch.amp.GradScaler) -> Diagnostics:
+    """What looks at the method every `diagnose_every` steps."""
+    return Diagnostics(cfg.diagnose_every, objective, backbone, tuple(cfg.views), cfg.gradient_acc, scaler)
 
 
 def make_optimizer(cfg, backbone: nn.Module) -> torch.optim.Optimizer:

@@ -5,6 +5,7 @@ Shapes: `p` pairs of this rank, `P` pairs of the global batch, `V` views of each
     every rank computes the same losses; gradients are each rank's part (recognition/sharded.py).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -28,6 +29,19 @@ class Losses(NamedTuple):
     hq_share: torch.Tensor  # share of samples above the threshold
     lq_pairs: torch.Tensor  # share of pairs with a sample that is not; without a threshold: 1, for a baseline 0
     per_pair: torch.Tensor  # (P,) each pair's part of L, without gradient
+
+
+class Seen(NamedTuple):
+    """What the losses of a batch were made of, alike on every rank; only `contrastive` has a gradient."""
+
+    u_PVD: torch.Tensor
+    y_P: torch.Tensor
+    z_PV: torch.Tensor
+    z_hat_PV: torch.Tensor
+    is_hq_PV: torch.Tensor
+    lq_pairs: torch.Tensor  # as in `Losses`
+    key_u_PD: torch.Tensor | None  # positive keys; None without a contrast
+    contrastive: torch.Tensor  # the contrast's part of L
 
 
 class NotFiniteError(ValueError):
@@ -87,6 +101,7 @@ class Objective(nn.Module):
         self.contrast_weight, self.denominator = contrast_weight, denominator
         self.variant = variant or Variant()
         self.variant.check(margin, pool)
+        self.observer: Callable[[Seen], None] | None = None  # is shown every batch before its backward pass
 
     def forward(
         self,
@@ -123,18 +138,24 @@ class Objective(nn.Module):
         views = slice(1) if self.variant.classified_views == "originals" else slice(None)
         loss_P = self._classify(u_PVD[:, views], y_P, z_PV[:, views], z_hat_PV[:, views], is_hq_PV[:, views])
         classification = total = loss_P.mean()
-        contrastive = torch.zeros_like(classification)
+        contrastive = pull = torch.zeros_like(classification)
+        key_u_PVD = None
         if self.pool is not None:
             key_u_PVD = self._keys(u_PVD, key_h_PD, y_P)
             contrast_P = self._contrast(u_PVD, key_u_PVD, y_P, is_lq_P)
             contrastive, weight = contrast_P.mean(), self.contrast_weight
             weight *= contrast.rescale(self.pool.rows) if self.variant.contrast_rescale else 1
-            total, loss_P = total + weight * contrastive, loss_P + weight * contrast_P
+            pull = weight * contrastive
+            total, loss_P = total + pull, loss_P + weight * contrast_P
         if self.variant.consistency_weight:
             apart_P = self.variant.consistency_weight * (1 - self._cosine(u_PVD[:, -1], u_PVD[:, 0].detach()))
             total, loss_P = total + apart_P.mean(), loss_P + apart_P
         plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
         lq_pairs = is_lq_P.float().mean() * (not plain)
+        if self.observer is not None:
+            features = u_PVD.detach(), y_P, z_PV.detach(), z_hat_PV, is_hq_PV
+            key_u_PD = None if key_u_PVD is None else key_u_PVD[:, 0].detach()
+            self.observer(Seen(*features, lq_pairs, key_u_PD, pull))
         return Losses(
             total,
             classification.detach(),

@@ -1,6 +1,7 @@
 """What a run is made of, as named tensors: what all ranks share, and what each rank holds of classes and queue.
 
-Names: `backbone.*`, `encoder.*` (momentum encoder), `quality.*`, `head.*`, `queue.*`, `optimizer.<parameter>.<slot>`.
+Names: `backbone.*`, `encoder.*` (momentum encoder), `quality.*`, `head.*`, `queue.*`, `diagnostics.*`,
+    `optimizer.<parameter>.<slot>`.
 """
 
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ class TrainingState:
         optimizer: of the backbone.
         row_optimizer: of the classifier's rows.
         encoder: the momentum encoder, where the pool wants one.
+        sample: what diagnostics remember; a checkpoint need not have it.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class TrainingState:
         optimizer: torch.optim.Optimizer,
         row_optimizer: RowOptimizer,
         encoder: MomentumEncoder | None = None,
+        sample: nn.Module | None = None,
     ):
         self.backbone, self.objective = backbone, objective
         self.optimizer, self.row_optimizer = optimizer, row_optimizer
@@ -43,6 +46,7 @@ class TrainingState:
         self.modules["margin"] = objective.margin
         if encoder is not None:
             self.modules["encoder"] = encoder
+        self.sample = sample
         self.queue = objective.pool if isinstance(objective.pool, Queue) else None
 
     @property
@@ -54,6 +58,8 @@ class TrainingState:
         tensors = {
             f"{name}.{key}": t for name, module in self.modules.items() for key, t in module.state_dict().items()
         }
+        if self.sample is not None:
+            tensors |= {f"diagnostics.{key}": t for key, t in self.sample.state_dict().items()}
         tensors |= {"head.draws": self.head.draws, "optimizer.head.step": self.row_optimizer.step}
         for name, parameter in self.backbone.named_parameters():
             for slot, value in self.optimizer.state.get(parameter, {}).items():
@@ -94,6 +100,8 @@ class TrainingState:
             self._load_rows(f"optimizer.{_HEAD}.{slot}", value, shards)
         if self.queue is not None:
             self._load_queue(shards)
+        if self.sample is not None:
+            self._load_sample(saved.shared.below("diagnostics."))
 
     def _check_rows(self, shards: list[TensorFile], source: str) -> None:
         saved, dimension = sum(shard.shape(_HEAD)[0] for shard in shards), shards[0].shape(_HEAD)[1]
@@ -124,6 +132,11 @@ class TrainingState:
         state = {name: torch.cat([shard[f"queue.{name}"] for shard in mine]) for name in self.queue.FIELDS}
         alike = len(mine) == 1 and mine[0].shape(_HEAD)[0] == len(self.head.weight)
         self.queue.load_state(state, next_sequence, mine[0]["queue.ring"] if alike else None)
+
+    def _load_sample(self, tensors: dict[str, torch.Tensor]) -> None:
+        shapes = {name: t.shape for name, t in self.sample.state_dict().items()}
+        if {name: t.shape for name, t in tensors.items()} == shapes:
+            self.sample.load_state_dict(tensors)
 
 
 def _like(parameter: nn.Parameter, value: torch.Tensor) -> torch.Tensor:

@@ -12,8 +12,9 @@ from torch.utils._pytree import tree_leaves
 
 import train as train_py
 from eval.features import extract
-from recognition import build, sharded
+from recognition import build, pool_diagnostics, sharded
 from recognition.backbones import get_backbone
+from recognition.diagnostics import Diagnostics
 from recognition.guard import Guard
 from recognition.head import ClassShard
 from recognition.margins import make_margin
@@ -93,6 +94,46 @@ def objective_steps(case: dict) -> list[dict]:
             }
         )
     return report
+
+
+def diagnosed_steps(case: dict) -> list[dict]:
+    """Show the objective given global batches of images through a linear backbone while W drifts; per step what
+    diagnostics saw, and the backbone's gradient.
+
+    `case`: see `make_objective`, and batches [(x_PVI, y_P, key_h_PD)], W_steps, and may have every (0), acc, sample
+    (rows of the queue that are looked at), scale (of the loss).
+    """
+    objective, acc, every = make_objective(case), case.get("acc", 1), case.get("every", 0)
+    backbone = first_backbone(case["batches"][0][0].shape[2], case["D"])
+    network = parallel.data_parallel(backbone, torch.device("cpu"))
+    scaler, report = mock.Mock(get_scale=lambda: case.get("scale", 1.0)), []
+    with mock.patch.object(pool_diagnostics, "SAMPLE", case.get("sample", 256)), small_blocks(3):
+        diagnostics = Diagnostics(every, objective, backbone, ("original", "augmented"), acc, scaler)
+        for i, ((x_PVI, y_P, key_h_PD), W) in enumerate(zip(case["batches"], case["W_steps"], strict=True)):
+            start, stop = parallel.own_share(len(y_P))
+            objective.head.weight.copy_(W[objective.head.start : objective.head.stop])
+            if i % acc == 0:
+                diagnostics.begin(i // acc + 1)
+            with network.no_sync() if i % acc < acc - 1 and network is not backbone else contextlib.nullcontext():
+                h_pVD = network(x_PVI[start:stop].flatten(0, 1)).unflatten(0, (-1, 2))
+                key_h_pD = key_h_PD[start:stop] if case["pool"] == "momentum" else None
+                losses = objective(h_pVD, y_P[start:stop], key_h_pD, len(y_P))
+                (losses.total / acc * scaler.get_scale()).backward()
+            if i % acc == acc - 1:
+                for parameter in backbone.parameters():
+                    parameter.grad /= scaler.get_scale()
+                diagnostics.look_at_gradient()
+                gradient = torch.cat([parameter.grad.flatten() for parameter in backbone.parameters()])
+                report.append({"seen": diagnostics.take(), "gradient": gradient.clone()})
+                backbone.zero_grad()
+                objective.head.forget()
+    return report
+
+
+def first_backbone(inputs: int, dimension: int) -> nn.Linear:
+    """The backbone of `diagnosed_steps`."""
+    torch.manual_seed(0)
+    return nn.Linear(inputs, dimension).double()
 
 
 def head_steps(case: dict) -> list[dict]:

@@ -16,6 +16,7 @@ WORDS = [
     *("network=tiny", "embedding_size=16", "frequent=2", "num_workers=0", "lr=0.02", "total_batch_size=12"),
     *("views=('original','augmented')", "loss=adaface", "quality_threshold=0.2", "quality_ema=0.5", "quality_std=1"),
     *("num_epoch=2", "save_every=1", "keep_checkpoints=99", "queue_size=40", "verbose=5", "val_targets=['pairs']"),
+    "diagnose_every=3",
 ]
 POOLS = {
     "proxy": [],
@@ -86,8 +87,8 @@ def saved(path: Path) -> dict[str, torch.Tensor]:
     return joined(checkpoint.shared.below(""), [shard.below("") for shard in checkpoint.shards])
 
 
-def log(folder: Path) -> list[dict]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def log(folder: Path, name: str = "metrics.jsonl") -> list[dict]:
+    lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
     return [{key: value for key, value in line.items() if key not in ("time", "samples_per_s")} for line in lines]
 
 
@@ -112,9 +113,10 @@ def assert_ended_alike(one: Path, other: Path, exact: bool) -> None:
         for name, value in line.items():
             if name.startswith("val/") and not exact and not name.endswith("xnorm"):
                 continue  # a count of pairs beyond a threshold, which may lie between two scores
-            close = value if exact else pytest.approx(value, rel=CLOSE, abs=CLOSE)
+            close = value if exact or value is None else pytest.approx(value, rel=CLOSE, abs=CLOSE)
             assert theirs[name] == close, (line["step"], name)
     if exact:
+        assert log(one, "diagnostics.jsonl") == log(other, "diagnostics.jsonl")
         parts = [Checkpoint(every(folder / "checkpoints")[-1]).state["parts"] for folder in (one, other)]
         assert parts[0] == parts[1]
 
@@ -128,6 +130,20 @@ def test_resumed_after_any_step_it_is_the_same_to_the_last_bit(data, whole, tmp_
         again = run(1, data, tmp_path / str(step), f"pool={pool}", *POOLS[pool])["order"]
         assert again == order[step * batches :] and again
         assert_ended_alike(reference, tmp_path / str(step), exact=True)
+
+
+@pytest.mark.parametrize(("size", "pool"), [(1, "proxy"), (2, "momentum"), (2, "batch")])
+def test_diagnostics_change_nothing_to_the_last_bit(data, whole, tmp_path, size, pool):
+    reference, order = whole(size, pool)
+    assert run(size, data, tmp_path / "run", f"pool={pool}", *POOLS[pool], "diagnose_every=0")["order"] == order
+    seen = [line for line in log(reference) if "diag/lq_pairs" in line]
+    assert [line["step"] for line in seen] == [step for step in range(1, LAST + 1) if step % 3 == 0][: len(seen)]
+    assert [line for line in log(reference) if line not in seen] == log(tmp_path / "run")
+    first, second = (saved(every(folder / "checkpoints")[-1]) for folder in (reference, tmp_path / "run"))
+    assert {name for name in first if name not in second} == (
+        {"diagnostics.u_SD", "diagnostics.sequence_S"} if pool == "proxy" else set()
+    )
+    assert all(torch.equal(value, first[name]) for name, value in second.items())
 
 
 @pytest.mark.parametrize("size", [2, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 4))])

@@ -1,7 +1,7 @@
-"""What a run writes while it trains: a progress bar, metrics.jsonl, TensorBoard, damaged.txt.
+"""What a run writes while it trains: a progress bar, metrics.jsonl, diagnostics.jsonl, TensorBoard, damaged.txt.
 
-metrics.jsonl is the truth. TensorBoard's file is made from it at every start, so that both go on without gaps or
-doubles wherever the run was killed and whichever step it is resumed from.
+metrics.jsonl, and diagnostics.jsonl for histograms, are the truth. TensorBoard's file is made from them at every start,
+so that all go on without gaps or doubles wherever the run was killed and whichever step it is resumed from.
 """
 
 import math
@@ -38,23 +38,27 @@ class RunLog:
             return
         damages, unread = log_lines.until(folder / "damaged.txt", start, log_lines.read_damage)
         lines, also_unread = log_lines.until(folder / "metrics.jsonl", start, log_lines.read_metrics)
+        shapes, unread_too = log_lines.until(folder / "diagnostics.jsonl", start, log_lines.read_histograms)
         now = time.time()
         self.damages = AppendFile(folder / "damaged.txt", [line for line, _ in damages])
         self.metrics = AppendFile(folder / "metrics.jsonl", [line for line, _ in lines])
+        self.histograms = AppendFile(folder / "diagnostics.jsonl", [line for line, _ in shapes])
         pieces = [log_lines.opening(now), *(log_lines.event(values) for _, values in lines)]
+        pieces += [log_lines.histogram_event(values) for _, values in shapes]
         self.board = AppendFile(folder / "tensorboard" / f"events.out.tfevents.{now:.6f}", pieces)
         for _, values in lines:
             self._remember_evaluation(values)
         self._replace_files()
         self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, mininterval=1.0)
-        if unread + also_unread:
-            self.say(f"note: {unread + also_unread} unreadable lines of metrics.jsonl and damaged.txt were dropped")
+        if unread := unread + also_unread + unread_too:
+            files = "metrics.jsonl, diagnostics.jsonl and damaged.txt"
+            self.say(f"note: {unread} unreadable lines of {files} were dropped")
         self.clock, self.clock_samples = time.perf_counter(), 0
 
     def _replace_files(self) -> None:
         self._update_files()
-        if not self.damages.pieces:
-            self.damages.path.unlink(missing_ok=True)
+        for file in {self.damages, self.histograms} - set(self._files()):
+            file.path.unlink(missing_ok=True)
         for old in set(self.board.path.parent.glob("*tfevents*")) - {self.board.path}:
             if old.stat().st_size:
                 os.truncate(old, 0)  # an open TensorBoard finds the next file from the one that it reads
@@ -90,6 +94,21 @@ class RunLog:
         new = {name: float(value) for name, value in values.items() if name not in known}
         if new:
             self._remember_evaluation(self._write(step, new))
+
+    def diagnosis(self, step: int, seen: tuple[dict[str, float], dict[str, dict]] | None) -> None:
+        """Write what was seen of the method at a step: a line of metrics.jsonl, and one of histograms.
+
+        Args:
+            seen: numbers, and histograms with `least`, `most`, `mean`, `std` and `counts`, by name; None: nothing.
+        """
+        if not self.enabled or seen is None:
+            return
+        numbers, histograms = seen
+        line = {"step": step, "time": time.time(), **histograms}
+        self.histograms.pieces.append(log_lines.write_histograms(line))
+        self._write(step, {f"diag/{name}": value for name, value in numbers.items()})
+        self.board.pieces.append(log_lines.histogram_event(line))
+        self._update_files()
 
     def has_evaluation(self, step: int) -> bool:
         """Whether results of an evaluation at `step` are in the log; all ranks call together and hear the same."""
@@ -136,7 +155,7 @@ class RunLog:
                 file.close()
 
     def _files(self) -> list[AppendFile]:
-        return [self.metrics, self.board, *([self.damages] if self.damages.pieces else [])]
+        return [self.metrics, self.board, *(file for file in (self.damages, self.histograms) if file.pieces)]
 
     def _write(self, step: int, values: dict[str, float]) -> dict:
         """A line for metrics.jsonl and TensorBoard; returns it."""

@@ -13,18 +13,26 @@ from utils.checkpoint import every
 from utils.files import file_digest, replacing, writable_folder
 
 CONTENTS = (
-    *("config.json", "metrics.jsonl", "damaged.txt", "results.json", "results", "model.pt"),
+    *("config.json", "metrics.jsonl", "diagnostics.jsonl", "damaged.txt", "results.json", "results", "model.pt"),
     *("checkpoints", "tensorboard"),
 )
 LEFTOVERS = (".*.[0-9]*.part", "*/.*.[0-9]*.part", ".writable.*", ".token.*")  # of a process that was killed
-PASSING = {"config.json", "metrics.jsonl", "damaged.txt", "checkpoints", "tensorboard"}  # what a run has at first
+PASSING = {
+    "config.json",
+    "metrics.jsonl",
+    "diagnostics.jsonl",
+    "damaged.txt",
+    "checkpoints",
+    "tensorboard",
+}  # what a run has at first
 PATIENCE, AT_ONCE = 20.0, 1.0  # seconds for the processes of a training that was stopped to end; not worth a word
 
 _locked: dict[Path, int] = {}  # the folders that this process has locked, and the handles that hold them
 
 
 class RunFolder:
-    """`config.json`, `metrics.jsonl`, `results.json`, `results/`, `model.pt`, `checkpoints/`, `tensorboard/`.
+    """`config.json`, `metrics.jsonl`, `diagnostics.jsonl`, `results.json`, `results/`, `model.pt`, `checkpoints/`,
+    `tensorboard/`.
 
     Rank 0 writes; every rank must see the same folder (on several machines: a shared file system).
 

@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from tests.faults.conftest import Trial, one_error
+from tests.test_resume import log
 from tests.test_train import lines
 
 BAD = "the feature is not finite at step 3, in sample"
 NETWORK = "network=mini"  # has BatchNorm, whose statistics see what is not finite
+DIAGNOSED = "diagnose_every=1"
 
 
 def bad(*steps: int) -> list[dict]:
@@ -17,7 +19,7 @@ def bad(*steps: int) -> list[dict]:
 @pytest.fixture(scope="module")
 def skipped(data, tmp_path_factory) -> tuple[Trial, str]:
     """An uninterrupted run whose steps 3 and 5 are bad, and what it printed."""
-    trial = Trial(data, tmp_path_factory.mktemp("skipped") / "run", NETWORK, "max_step=8")
+    trial = Trial(data, tmp_path_factory.mktemp("skipped") / "run", NETWORK, "max_step=8", DIAGNOSED)
     said, error = trial.again(*bad(3, 5))
     assert not error
     return trial, said
@@ -28,6 +30,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted_everywhere(skipped):
     assert [line["skipped"] for line in lines(trial.folder)] == [0, 0, 1, 1, 2, 2, 2, 2]
     empty = [line["step"] for line in lines(trial.folder) if line["loss_classification"] is None]
     assert empty == [3, 5]
+    assert [line["step"] for line in log(trial.folder) if "diag/lq_pairs" in line] == [1, 2, 4, 6, 7, 8]
     notes = [line for line in said.splitlines() if line.startswith("note: the feature is not finite")]
     assert len(notes) == 2 and "at step 3, in sample " in notes[0] and "train.rec: key " in notes[0], said
     model = torch.load(trial.folder / "model.pt", weights_only=True)
@@ -37,7 +40,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted_everywhere(skipped):
 
 
 def test_the_count_of_skipped_steps_survives_a_kill(data, tmp_path, skipped):
-    trial = Trial(data, tmp_path / "run", NETWORK, "max_step=8")
+    trial = Trial(data, tmp_path / "run", NETWORK, "max_step=8", DIAGNOSED)
     done = trial.ends(*bad(3, 5), {"at": "forward", "step": 7, "rank": 0, "what": "kill"})
     assert done.returncode == 1, done.stderr
     assert trial.steps()[-1] in (4, 6)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from recognition.pool_diagnostics import QueueSample
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from tests import make_checkpoint
@@ -77,3 +78,14 @@ def test_it_comes_back_and_lets_the_files_go(tmp_path, prepare):
     one, other = everything(run), everything(again)
     assert one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
     assert run.step(4) == again.step(4) and run.step(5) == again.step(5)
+
+
+@pytest.mark.parametrize("saved", [None, QueueSample(4, make_checkpoint.D)], ids=["none", "of another size"])
+def test_what_diagnostics_remember_need_not_be_in_a_checkpoint(tmp_path, saved):
+    run, again = LittleRun(), LittleRun()
+    run.state.sample, again.state.sample = saved, QueueSample(make_checkpoint.Q, make_checkpoint.D)
+    saver = Saver(tmp_path, 1)
+    saver.save(1, run.state.shared(), run.state.sharded(), {})
+    saver.finish()
+    again.state.load(Checkpoint(every(tmp_path)[0]))
+    assert (again.state.sample.sequence_S == -1).all()

@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 from utils.append_file import AppendFile
 from utils.log import Means, RunLog
 
-STEPS, EVALUATE, EPOCH = 10, 4, 5
+STEPS, EVALUATE, EPOCH, DIAGNOSE = 10, 4, 5, 5
 REST = {"epoch": 0, "lr": 0.1, "skipped": 0, "grad_norm": float("inf")}
 
 
@@ -32,6 +32,14 @@ def losses(step: int) -> SimpleNamespace:
 
 def evaluate(log: RunLog, step: int) -> None:
     log.scalars(step, {"val/lfw/accuracy": 1 / step, "val/lfw/eer": float("nan")})
+
+
+def diagnosis(step: int) -> tuple[dict, dict]:
+    values = [step + number / 7 for number in range(40)]
+    mean, std = torch.tensor(values).mean().item(), torch.tensor(values).std(correction=0).item()
+    counts = [step, 0, 40 - step]
+    histogram = {"least": values[0], "most": values[-1], "mean": mean, "std": std, "counts": counts}
+    return {"lq_pairs": 1 / step, "grad_cosine": float("nan")}, {"z_original": histogram, "z_hat_augmented": histogram}
 
 
 def run(folder: Path, frequent: int, checkpoints: dict[int, str], start: int = 0):
@@ -46,6 +54,9 @@ def run(folder: Path, frequent: int, checkpoints: dict[int, str], start: int = 0
         means.add([losses(step), losses(-step)])
         log.step(step, 8, {**REST, **means.take()} if step % frequent == 0 or step == STEPS else None)
         yield
+        log.diagnosis(step, diagnosis(step) if step % DIAGNOSE == 0 else None)
+        if step % DIAGNOSE == 0:
+            yield
         if step % EPOCH == 0:
             log.damaged(step, step // EPOCH - 1, ["train.rec: key 3", "train.rec: key \udcff"])
             yield
@@ -62,24 +73,43 @@ def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def read(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def lines(folder: Path) -> list[dict]:
     """metrics.jsonl without what differs from run to run."""
-    every = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    every = read(folder / "metrics.jsonl")
     return [{name: line[name] for name in line if name not in ("time", "samples_per_s")} for line in every]
 
 
-def curves(folder: Path) -> list[tuple]:
+def events(folder: Path) -> list[tuple]:
     """What is in TensorBoard's files, in their order."""
     files = sorted((folder / "tensorboard").glob("*tfevents*"))
-    events = [event for file in files for event in LegacyEventFileLoader(str(file)).Load()]
-    found = [(event.step, value.tag, value.simple_value) for event in events for value in event.summary.value]
+    found = [event for file in files for event in LegacyEventFileLoader(str(file)).Load()]
+    return [(event.step, value) for event in found for value in event.summary.value]
+
+
+def curves(folder: Path) -> list[tuple]:
+    """Of these the numbers."""
+    found = [(step, value.tag, value.simple_value) for step, value in events(folder) if not value.HasField("histo")]
     return [point for point in found if point[1] != "train/samples_per_s"]
+
+
+def histograms(folder: Path) -> list[tuple]:
+    """Of these the histograms."""
+    found = [(step, value) for step, value in events(folder) if value.HasField("histo")]
+    return [(step, value.tag, value.histo.min, value.histo.max, [*value.histo.bucket]) for step, value in found]
 
 
 def drawn(written: list[dict]) -> list[tuple]:
     """What lines of metrics.jsonl are in TensorBoard."""
     return [
-        (line["step"], name if name.startswith("val/") else f"train/{name}", pytest.approx(line[name], rel=1e-6))
+        (
+            line["step"],
+            name if name.startswith(("val/", "diag/")) else f"train/{name}",
+            pytest.approx(line[name], rel=1e-6),
+        )
         for line in written
         for name in line
         if name not in ("step", "epoch") and line[name] is not None
@@ -90,11 +120,25 @@ def same(folder: Path, whole: Path) -> None:
     assert lines(folder) == lines(whole)
     assert (folder / "damaged.txt").read_bytes() == (whole / "damaged.txt").read_bytes()
     assert curves(folder) == curves(whole) == drawn(lines(whole))
+    seen = [(step, diagnosis(step)[1]) for step in range(DIAGNOSE, STEPS + 1, DIAGNOSE)]
+    kept = read(folder / "diagnostics.jsonl")
+    assert [{name: line[name] for name in line if name != "time"} for line in kept] == [
+        {"step": step, **shapes} for step, shapes in seen
+    ]
+    assert histograms(folder) == [
+        (step, f"diag/{name}", shape["least"], shape["most"], shape["counts"])
+        for step, shapes in seen
+        for name, shape in shapes.items()
+    ]
 
 
 def tear(folder: Path) -> None:
     """The tails that a kill leaves."""
-    for name, tail in (("metrics.jsonl", '{"step": 1, "ti'), ("damaged.txt", "step 1\tepoch 0\ttrain.r")):
+    for name, tail in (
+        ("metrics.jsonl", '{"step": 1, "ti'),
+        ("damaged.txt", "step 1\tepoch 0\ttrain.r"),
+        ("diagnostics.jsonl", '{"step": 1, "time": 1.0, "z_or'),
+    ):
         with (folder / name).open("a") as file:
             file.write(tail)
     with max((folder / "tensorboard").iterdir()).open("ab") as file:
@@ -214,7 +258,7 @@ def test_sigkill(tmp_path, root):
 
 
 def test_an_open_tensorboard_follows_a_resumed_run(no_sync, tmp_path):
-    list(itertools.islice(run(tmp_path, 1, checkpoints := {}), 18))
+    list(itertools.islice(run(tmp_path, 1, checkpoints := {}), 19))
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in board.Scalars("train/loss_classification")] == list(range(1, 9))
     list(run(tmp_path, 1, checkpoints, 3))
@@ -241,6 +285,7 @@ def test_other_ranks_write_nothing(tmp_path):
     log.step(1, 8, {**REST})
     evaluate(log, 1)
     log.damaged(1, 0, ["train.rec: key 3"])
+    log.diagnosis(1, diagnosis(1))
     log.flush()
     log.close()
     assert not list(tmp_path.iterdir())
@@ -273,12 +318,12 @@ def message(name: str, reason: int) -> str:
     return rf"{name}.* cannot be written: {os.strerror(reason)}; make room and start again with the same command$"
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "events.out.tfevents", "damaged.txt"])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events.out.tfevents", "damaged.txt", "diagnostics.jsonl"])
 def test_a_full_disk_is_one_error_and_the_next_start_goes_on(no_sync, tmp_path, name):
     list(run(tmp_path / "whole", 1, {}))
     checkpoints = {}
     writing = run(tmp_path / "full", 1, checkpoints)
-    list(itertools.islice(writing, 14))  # until something has been written to damaged.txt
+    list(itertools.islice(writing, 15))  # until something has been written to damaged.txt
     fill(tmp_path / "full", f"{name}*")
     with pytest.raises(OSError, match=message(name, errno.ENOSPC)) as caught:
         list(writing)
@@ -351,6 +396,7 @@ def test_a_checkpoint_syncs_every_file(tmp_path, monkeypatch):
     log = RunLog(tmp_path, STEPS, 0, enabled=True)
     evaluate(log, 1)
     log.damaged(1, 0, ["train.rec: key 3"])
+    log.diagnosis(1, diagnosis(1))
     synced = []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(Path(f"/proc/self/fd/{file}").resolve()))
     log.flush()
@@ -365,6 +411,7 @@ REMOVALS = {
     "its TensorBoard": lambda folder: shutil.rmtree(folder / "tensorboard"),
     "metrics.jsonl": lambda folder: (folder / "metrics.jsonl").unlink(),
     "the content of metrics.jsonl": lambda folder: (folder / "metrics.jsonl").write_text(""),
+    "diagnostics.jsonl": lambda folder: (folder / "diagnostics.jsonl").unlink(missing_ok=True),
     "damaged.txt": lambda folder: (folder / "damaged.txt").unlink(missing_ok=True),
 }
 

@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from tools.bench import checkpoint, evaluation, head, loader, queue
+from tools.bench import checkpoint, diagnostics, evaluation, head, loader, queue
 from tools.bench.measure import keep_freed_memory, report
 from utils.cli import Parser, user_errors
 
@@ -13,6 +13,7 @@ BENCHES = {
     "queue": queue.rows,
     "loader": loader.rows,
     "checkpoint": checkpoint.rows,
+    "diagnostics": diagnostics.rows,
     "eval": evaluation.rows,
 }
 

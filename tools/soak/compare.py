@@ -35,10 +35,10 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     return joined
 
 
-def read_metrics(folder: Path) -> list[dict]:
-    """The whole lines of metrics.jsonl; none where there is no file."""
+def read_lines(folder: Path, name: str = "metrics.jsonl") -> list[dict]:
+    """The whole lines of metrics.jsonl, or of another such file; none where there is no file."""
     try:
-        text = (folder / "metrics.jsonl").read_text()
+        text = (folder / name).read_text()
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
@@ -56,7 +56,7 @@ def faults(folder: Path, last_step: int, verbose: int) -> list[str]:
     if not saved or saved[-1].name != f"step_{last_step:08d}":
         return [f"no checkpoint of step {last_step}"]
     wrong = [f"{saved[-1].name}: {line}" for line in check(saved[-1])]
-    lines = read_metrics(folder)
+    lines = read_lines(folder)
     wrong += _counted("step", [line["step"] for line in lines if "lr" in line], range(1, last_step + 1))
     due = sorted({*range(verbose, last_step, verbose), last_step})
     wrong += _counted("evaluation at step", [line["step"] for line in lines if any(map(is_result, line))], due)
@@ -71,15 +71,23 @@ def _counted(what: str, found: list[int], expected: range | list[int]) -> list[s
 
 
 def _board_faults(folder: Path, lines: list[dict]) -> list[str]:
-    """TensorBoard draws exactly what metrics.jsonl says."""
-    found = []
+    """TensorBoard draws exactly what metrics.jsonl and diagnostics.jsonl say."""
+    drawn = []
     for file in sorted((folder / "tensorboard").iterdir()):
         for event in LegacyEventFileLoader(str(file)).Load() if file.stat().st_size else []:
-            found += [(event.step, v.tag.removeprefix("train/"), v.simple_value) for v in event.summary.value]
+            drawn += [(event.step, v.tag.removeprefix("train/"), v) for v in event.summary.value]
+    found = [(step, tag, v.simple_value) for step, tag, v in drawn if not v.HasField("histo")]
+    found += [(step, tag, tuple(v.histo.bucket)) for step, tag, v in drawn if v.HasField("histo")]
     expected = [
         (line["step"], name, float(torch.tensor(value, dtype=torch.float32)))
         for line in lines for name, value in line.items() if name not in ("step", "time", "epoch") and value is not None
     ]  # fmt: skip
+    expected += [
+        (line["step"], f"diag/{name}", tuple(shape["counts"]))
+        for line in read_lines(folder, "diagnostics.jsonl")
+        for name, shape in line.items()
+        if name not in ("step", "time")
+    ]
     if found == expected:
         return []
     more, less = Counter(found) - Counter(expected), Counter(expected) - Counter(found)
@@ -113,7 +121,7 @@ def differences(folder: Path, reference: Path, exact: bool) -> list[str]:
     for key in ("step", "images", "last_step", "data", *(["parts"] if exact else [])):
         if states[0][key] != states[1][key]:
             wrong.append(f"state.json: {key} {states[0][key]}, expected {states[1][key]}")
-    return wrong + _line_differences(read_metrics(folder), read_metrics(reference), exact)
+    return wrong + _line_differences(read_lines(folder), read_lines(reference), exact)
 
 
 def _tensor_differences(found: dict, expected: dict, exact: bool) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.soak.compare import read_metrics
+from tools.soak.compare import read_lines
 from tools.soak.processes import Start, send
 
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}  # to the launcher; the run saves
@@ -94,7 +94,7 @@ def until(condition: Callable[[], bool], start: Start) -> bool:
 
 def last_step(folder: Path) -> int:
     """The newest step in the log, 0 where there is none."""
-    steps = [line["step"] for line in read_metrics(folder)]
+    steps = [line["step"] for line in read_lines(folder)]
     return max(steps, default=0)
 
 
