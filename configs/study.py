@@ -1,7 +1,8 @@
 """The small-scale study: the paper's settings on real faces, with a network that a core trains in minutes.
 
 python -m tools.ablation tables=I,II,III recipe=study data=FOLDER --jobs 2
-FOLDER holds celeba_train/, celeba_test/ and lfw.bin (docs/data.md). One run, setting E: ./run.sh study rec=FOLDER/celeba_train val_dir=FOLDER
+FOLDER holds celeba_train/, celeba_test/ and lfw.bin. Setting E alone:
+./run.sh study rec=FOLDER/celeba_train val_dir=FOLDER
 """
 
 from easydict import EasyDict as edict

@@ -6,6 +6,8 @@ tables share one.
 
 from typing import NamedTuple
 
+from configs.presets import DIFFERENCES
+
 
 class Row(NamedTuple):
     """A row of a table."""
@@ -36,6 +38,12 @@ class Column(NamedTuple):
 PAPER = ("d1", "d2", "d3", "TinyFace", "IJB-B", "HQ")  # columns of its Tables I to III
 ONE_VIEW, ORIGINAL = ("augmented",), ("original",)
 YES, NO = "✓", "×"
+ALONE = (
+    *("HQ gate", "start of the statistics", "gradient of the positive", "queries", "same identity", "moved keys"),
+    *("weight of the contrast", "weight decay", "norm of the initial proxies", "colour in the augmentation"),
+    "order of the augmentation",
+)
+BOTH = {"dropout": 0.4, "augment_options": {"colour_order": "bgr", "downsample_first": True}}
 
 TABLES = {
     "I": Table(
@@ -88,6 +96,29 @@ TABLES = {
             "0.1": Row({"quality_threshold": 0.1}, (86.00, 99.54, 100.0, 68.13, 90.87, 95.41)),
             "0.2": Row({"quality_threshold": 0.2}, (92.31, 99.54, 100.0, 69.85, 91.05, 95.43)),
             "0.3": Row({"quality_threshold": 0.3}, (88.92, 99.54, 100.0, 68.51, 89.33, 94.95)),
+        },
+    ),
+    # What cannot matter on one device is left out: gated pairs as a constant, statistics of each rank. So is the
+    # backbone, IR-34, but for its dropout: `network=adaface_ir34 dropout=0.4` is a word for all rows.
+    "differences": Table(
+        "Each way in which the authors' released code departs from the paper, alone on top of E, and together",
+        "Difference",
+        {
+            **{name: Row(DIFFERENCES[name][1]) for name in ALONE},
+            "dropout": Row({"dropout": 0.4}),
+            "C, crop resized": Row({"augment": "adaface", "augment_options": {"crop_resize": True}}),
+            "all of them": Row({key: value for name in ALONE for key, value in DIFFERENCES[name][1].items()} | BOTH),
+        },
+    ),
+    "beyond": Table(
+        "Beyond the paper, on top of E",
+        "Idea",
+        {
+            "share 0.1": Row({"quality_lq_share": 0.1}),
+            "share 0.25": Row({"quality_lq_share": 0.25}),
+            "ramp": Row({"contrast_ramp": (1.0, 4.0)}),
+            "consistency": Row({"consistency_weight": 1.0}),
+            "both queries, share 0.25": Row({"contrast_queries": "both", "quality_lq_share": 0.25}),
         },
     ),
 }
