@@ -10,7 +10,6 @@ model.pt".
 
 import contextlib
 import errno
-import gc
 import io
 import json
 import multiprocessing
@@ -199,7 +198,6 @@ def train(words: list[str], faults: list[dict]) -> tuple[str, str]:
             ranks.train(words)
         except (ValueError, OSError) as trouble:
             error = str(trouble)
-    gc.collect()  # a run refers to itself; what is left of this one would keep the next out of its folder
     return said.getvalue(), error
 
 
