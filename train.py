@@ -148,7 +148,8 @@ def main(words: list[str]) -> int:
                     with torch.autocast(world.device.type, amp_dtype, enabled=amp):
                         h_pVD = network(images).unflatten(0, (len(labels), -1))
                         key_h_pD = encoder(images[:: len(cfg.views)]) if encoder is not None else None
-                    losses = objective(h_pVD, labels, key_h_pD, pairs)
+                    known_pV = loader.sharpness(epoch, batch, world.device) if cfg.quality_source != "norm" else None
+                    losses = objective(h_pVD, labels, key_h_pD, pairs, known_pV)
                     h_pVD.retain_grad()
                     scaler.scale(losses.total / cfg.gradient_acc).backward()
                 parts.append(losses)

@@ -67,6 +67,10 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
 
 
 def _check_views(cfg) -> None:
+    if cfg.quality_source != "norm" and (cfg.dali or cfg.quality_lq_share or cfg.quality_gate != "hard"):
+        raise ValueError(
+            f"quality_source={cfg.quality_source!r} goes with dali=False, quality_lq_share=None, quality_gate='hard'"
+        )
     pair = tuple(cfg.views) == ("original", "augmented")
     if cfg.pool != "none" and not pair:
         raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")

@@ -109,6 +109,7 @@ class Objective(nn.Module):
         y_p: torch.Tensor,
         key_h_pD: torch.Tensor | None = None,
         pairs: int | None = None,
+        known_pV: torch.Tensor | None = None,
     ) -> Losses:
         """Losses of the global batch.
 
@@ -117,6 +118,7 @@ class Objective(nn.Module):
             y_p: int64 global class ids.
             key_h_pD: the momentum encoder's features of the originals, for a pool that wants them.
             pairs: P; this rank holds the range `share(P, rank, ranks)`. None: every rank holds as many as this one.
+            known_pV: float32, qualities in [0, 1] that are partitioned instead of what the norms tell.
 
         Raises:
             NotFiniteError: features that are nan or infinite, on every rank; nothing has been updated then.
@@ -133,7 +135,8 @@ class Objective(nn.Module):
         u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
 
         z_hat_PV = self.quality.observe(z_PV)
-        is_hq_PV, is_lq_P = partition(z_hat_PV, self._b())
+        grade_PV = z_hat_PV if known_pV is None else 2 * parallel.gather_rows(known_pV, P) - 1
+        is_hq_PV, is_lq_P = partition(grade_PV, self._b())
 
         views = slice(1) if self.variant.classified_views == "originals" else slice(None)
         loss_P = self._classify(u_PVD[:, views], y_P, z_PV[:, views], z_hat_PV[:, views], is_hq_PV[:, views])

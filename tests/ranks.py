@@ -67,7 +67,7 @@ def objective_steps(case: dict) -> list[dict]:
     """Run the objective over given global batches while W drifts; per step: losses, gradients of h and W, queue,
     statistics.
 
-    `case`: see `make_objective`, and batches [(h_PVD, y_P, key_h_PD)], W_steps, block.
+    `case`: see `make_objective`, and batches [(h_PVD, y_P, key_h_PD)], W_steps, and may have block and known [(P, V)].
     """
     dtype = case.get("dtype", torch.float64)
     objective = make_objective(case)
@@ -81,7 +81,8 @@ def objective_steps(case: dict) -> list[dict]:
         h_pVD = h_PVD[start:stop].clone().to(case.get("h_dtype", dtype)).requires_grad_()
         key_h_pD = key_h_PD[start:stop] if case["pool"] == "momentum" else None
         with small_blocks(case.get("block", 2)):
-            losses = objective(h_pVD, y_P[start:stop], key_h_pD, len(y_P))
+            known_pV = case["known"][len(report)][start:stop] if "known" in case else None
+            losses = objective(h_pVD, y_P[start:stop], key_h_pD, len(y_P), known_pV)
             losses.total.backward()
             grad_W = head.gradient()
         report.append(

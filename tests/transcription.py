@@ -68,6 +68,8 @@ def transcription(case: dict, ranks: int = 1) -> list[dict]:
             low, more = int(at), at - int(at)
             b = b + ema * (scaled[low] + more * (scaled[min(low + 1, len(scaled) - 1)] - scaled[low]) - b)
         indicator = [[(z_hat[p * V + v] + 1) / 2 for v in range(V)] for p in range(len(y_P))]
+        if "known" in case:
+            indicator = case["known"][len(report)].tolist()
 
         rows = [(p, v) for p in range(len(y_P)) for v in range(V)]
         cosine = {(p, v, j): torch.dot(unit(h[p, v]), unit(W[j])) for p, v in rows for j in range(case["N"])}

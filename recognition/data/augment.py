@@ -159,6 +159,13 @@ class Augment:
             np.copyto(out, image)
         return out if p.colour_order == "rgb" else cv2.cvtColor(out, cv2.COLOR_BGR2RGB, out)
 
+    def sharpness(self, draws: Sequence[float]) -> float:
+        """The share of the image's side, in pixels, that the view of these draws keeps; 1 where it is not sampled
+        down.
+        """
+        p, low, ratio = self.parameters, draws[4], draws[10]
+        return _between(*p.downsample_ratio, ratio) if low < p.downsample_probability else 1.0
+
     def _low_resolution(self, image, ratio, *choices, out=None) -> np.ndarray:
         p, filters = self.parameters, (INTERPOLATIONS[int(choice * len(INTERPOLATIONS))] for choice in choices)
         return downsample(image, _between(*p.downsample_ratio, ratio), *filters, p.jpeg_quality, out)

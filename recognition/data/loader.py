@@ -97,6 +97,12 @@ class ViewBatches:
             taken.append(other)
         return len(indices), labels, taken, damaged
 
+    def sharpness(self, epoch: int, indices: np.ndarray) -> np.ndarray:
+        """(p, V) float32 in (0, 1]: what `Augment.sharpness` tells of each view, as it was made in `epoch`."""
+        draws = [self._draws(epoch, indices, view) for view in self.views]
+        pairs = zip(self.views, draws, strict=True)
+        return np.array([[view.make.sharpness(row) for row in rows] for view, rows in pairs], np.float32).T
+
     def _draws(self, epoch: int, indices: np.ndarray, view: "_View") -> list[list[float]]:
         return rng.uniforms(self.seed, epoch, indices, view.purpose, view.make.draws).tolist()
 
@@ -164,6 +170,10 @@ class Loader:
         """
         for batch in self._made(self.sampler.batches(epoch, start_step)):
             yield batch._replace(images=batch.images.pin_memory()) if self.pin_memory else batch
+
+    def sharpness(self, epoch: int, batch: Batch, device: torch.device) -> torch.Tensor:
+        """(p, V) float32: what share of its side each view of the batch has kept; see `Augment.sharpness`."""
+        return torch.from_numpy(self.batches.sharpness(epoch, batch.index.numpy())).to(device)
 
     def _made(self, tasks: Iterator[tuple[int, np.ndarray]]) -> Iterator[Batch]:
         if self.num_workers == 0:

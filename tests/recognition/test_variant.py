@@ -49,6 +49,7 @@ CASES = {
     "all of them": {"variant": OFFICIAL, "statistics": "rank", "same_identity": "zero", "keys": "clamped"},
     "beyond: the threshold follows a share": {"lq_share": 0.3, "threshold": 0.4375},
     "beyond: consistency": {"variant": {"consistency_weight": 0.6}},
+    "beyond: known qualities": {"known": torch.rand(6, 5, 2, generator=torch.Generator().manual_seed(1))},
     "all of them and beyond": {
         "variant": OFFICIAL | {"consistency_weight": 0.6}, "statistics": "rank", "same_identity": "zero",
         "keys": "clamped", "lq_share": 0.3, "threshold": 0.4375,
@@ -76,7 +77,7 @@ def test_equals_its_description(name, world_size):
 
 
 ALONE = ("sigmoid gate", "gradient of the original", "queries both", "same identity 0", "keys clamped", "loss weight")
-BEYOND = ("beyond: the threshold follows a share", "beyond: consistency")
+BEYOND = ("beyond: the threshold follows a share", "beyond: consistency", "beyond: known qualities")
 
 
 @functools.cache

@@ -210,6 +210,18 @@ def test_ratio_and_interpolations_of_the_low_resolution_are_drawn(monkeypatch):
     assert len(set(INTERPOLATIONS)) == 5 and np.all(np.abs(counts - 100) < 5 * np.sqrt(100))
 
 
+@pytest.mark.parametrize("probability", [0.0, 0.4, 1.0])
+def test_sharpness_is_the_ratio_of_the_low_resolution(monkeypatch, probability):
+    used = []
+    monkeypatch.setattr(augment, "downsample", lambda image, ratio, *rest: used.append(ratio))
+    make = Augment("qgface", downsample_probability=probability)
+    for i in range(60):
+        used.clear()
+        make(face(), draw(i))
+        assert make.sharpness(draw(i)) == (used[0] if used else 1.0)
+    assert all(make.sharpness(draw(i)) == 1 for i in range(60)) == (probability == 0)
+
+
 def test_low_resolution_by_nearest_neighbours_is_blocks_of_pixels():
     image = face(11)
     view = augment.downsample(image, 0.25, cv2.INTER_NEAREST, cv2.INTER_NEAREST, None)

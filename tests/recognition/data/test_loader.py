@@ -317,3 +317,13 @@ def test_real_faces_give_batches(shared_data):
     difference = (images[:, 0].float() - images[:, 1].float()).abs().mean(dim=(1, 2, 3))
     assert images.shape == (40, 2, 112, 112, 3) and labels.max() < source.num_classes
     assert images.float().std() > 30 and (difference > 0).all()
+
+
+def test_the_sharpness_of_a_batch_is_that_of_its_views():
+    batches, sampler = make(preset="adaface")
+    loader = Loader(batches, sampler, 0)
+    for batch in loader.epoch(1):
+        known_pV = loader.sharpness(1, batch, torch.device("cpu"))
+        assert known_pV.dtype == torch.float32 and (known_pV[:, 0] == 1).all()
+        draws = uniforms(5, 1, batch.index.numpy(), Purpose.AUGMENTED, DRAWS)
+        assert known_pV[:, 1].tolist() == pytest.approx([Augment("adaface").sharpness(row) for row in draws.tolist()])
