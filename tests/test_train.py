@@ -284,3 +284,12 @@ def test_ctrl_c_leaves_no_process_behind(data, tmp_path):
     while children_of(tmp_path) and time.time() < deadline:
         time.sleep(0.2)
     assert not children_of(tmp_path)
+
+
+def test_the_partition_may_go_by_what_the_augmentation_has_left(data, tmp_path):
+    words = [*COMMON, *QGFACE, "quality_source=sharpness", "quality_threshold=0.5", "max_step=2", "batch_size=16"]
+    words = [str(data / "run.py"), f"rec={data}", *words, "augment=qgface", f"output={tmp_path / 'run'}"]
+    ranks.train(words)  # no view keeps more than half of its side, and every original keeps it all
+    assert [(line["lq_pairs"], line["hq_samples"]) for line in lines(tmp_path / "run")] == [(1.0, 0.5)] * 2
+    with pytest.raises(ValueError, match="quality_source='sharpness' goes with"):
+        ranks.train([*words, "quality_lq_share=0.1"])
