@@ -292,4 +292,4 @@ def test_the_partition_may_go_by_what_the_augmentation_has_left(data, tmp_path):
     ranks.train(words)  # no view keeps more than half of its side, and every original keeps it all
     assert [(line["lq_pairs"], line["hq_samples"]) for line in lines(tmp_path / "run")] == [(1.0, 0.5)] * 2
     with pytest.raises(ValueError, match="quality_source='sharpness' goes with"):
-        ranks.train([*words, "quality_lq_share=0.1"])
+        ranks.train([*words, "quality_lq_share=0.1", f"output={tmp_path / 'other'}"])
