@@ -88,7 +88,9 @@ def saved(path: Path) -> dict[str, torch.Tensor]:
 
 
 def log(folder: Path, name: str = "metrics.jsonl") -> list[dict]:
-    lines = [json.loads(line) for line in (folder / name).read_text().splitlines()]
+    path = folder / name
+    told = name == "metrics.jsonl" or path.exists()  # a short run has no diagnostics
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if told else []
     return [{key: value for key, value in line.items() if key not in ("time", "samples_per_s")} for line in lines]
 
 
