@@ -26,7 +26,7 @@ from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from recognition.variant import Variant
 from tests.numbered import Numbered, number
-from utils import parallel, resume
+from utils import parallel, resume, run_folder
 from utils.checkpoint import Saver
 from utils.run_folder import RunFolder
 
@@ -559,7 +559,11 @@ def train(words: list[str], columns: int | None = None) -> dict:
         mock.patch.object(train_py, "Stop", lambda minutes: mock.Mock(asked=lambda: None)),  # the group's signals stay
         small_blocks(columns) if columns else contextlib.nullcontext(),
     ):
-        assert train_py.main(words) == 0
+        try:
+            assert train_py.main(words) == 0
+        finally:
+            for folder in [*run_folder.locked]:  # as the end of a process does
+                RunFolder(folder).close()
     return {
         "order": [sum(parts, []) for parts in zip(*parallel.objects(order), strict=True)],
         **{name: parallel.objects(begun[name]) for name in begun},

@@ -27,7 +27,7 @@ PASSING = {
 }  # what a run has at first
 PATIENCE, AT_ONCE = 20.0, 1.0  # seconds for the processes of a training that was stopped to end; not worth a word
 
-_locked: dict[Path, int] = {}  # the folders that this process has locked, and the handles that hold them
+locked: dict[Path, int] = {}  # the folders that this process has locked, and the handles that hold them
 
 
 class RunFolder:
@@ -52,9 +52,9 @@ class RunFolder:
         Raises:
             ValueError: another training writes into the folder, and goes on doing so.
         """
-        if parallel.rank() != 0 or self.path in _locked or not self.path.is_dir():
+        if parallel.rank() != 0 or self.path in locked or not self.path.is_dir():
             return
-        handle = _locked[self.path] = os.open(self.path, os.O_RDONLY)
+        handle = locked[self.path] = os.open(self.path, os.O_RDONLY)
         began, waiting = time.monotonic(), False
         while True:
             try:
@@ -77,8 +77,8 @@ class RunFolder:
 
     def close(self) -> None:
         """Nothing more is written: another training may come."""
-        if self.path in _locked:
-            os.close(_locked.pop(self.path))
+        if self.path in locked:
+            os.close(locked.pop(self.path))
 
     def open(self) -> None:
         """Make the folder if it is not there; what a killed process had only begun to write goes.
