@@ -124,12 +124,17 @@ def _open_surveillance(root: Path, of: str, open_faces: OpenFaces | None) -> tup
         raise ValueError("it needs open_faces, which opens a set of faces")
     path = find_faces(root, of)
     if path is None:
-        return None, f"no {of} or {of}.rec in {root}"
+        faces = [path.name.removesuffix(".rec") for path in root.iterdir()] if root.is_dir() else []
+        return None, f"no {of} or {of}.rec in {root}{_nearest(of, faces)}"
     return Surveillance(open_faces(path), f"{SURVEILLANCE}:{path.name.removesuffix('.rec')}"), str(path)
 
 
 def _hint(root: Path, name: str) -> str:
+    return _nearest(name, [*everything(root), *_KINDS, CROSS_RESOLUTION, SURVEILLANCE])
+
+
+def _nearest(name: str, names: Sequence[str]) -> str:
     """The nearest name, whatever its case."""
-    known = {other.casefold(): other for other in (*everything(root), *_KINDS, CROSS_RESOLUTION, SURVEILLANCE)}
+    known = {other.casefold(): other for other in names}
     near = difflib.get_close_matches(name.casefold(), known, 1, cutoff=0.6)
     return f"; did you mean {known[near[0]]}?" if near and known[near[0]] != name else ""

@@ -133,6 +133,7 @@ def test_by_name(root):
         "surveillance:people",
         "surveillance:people/train.rec",
         "surveillance:absent",
+        "surveillance:Poeple",
         "surveillance",
         "surveilance",
     ]
@@ -140,6 +141,7 @@ def test_by_name(root):
     assert list(opened.targets) == ["surveillance:people", "surveillance:train"]
     assert opened.targets["surveillance:train"].digest() == opened.targets["surveillance:people"].digest()
     assert opened.skipped["surveillance:absent"] == f"no absent or absent.rec in {root}"
+    assert opened.skipped["surveillance:Poeple"].endswith("; did you mean people?")
     assert opened.skipped["surveilance"].endswith("did you mean surveillance?")
     assert "expected surveillance:NAME" in opened.wrong["surveillance"]
     assert list(open_targets(root / "people", ["surveillance:train"], open_faces=open_source).targets)

@@ -15,6 +15,7 @@ the same command goes on, starts what is not finished, and prints the tables. A 
 go on; the exit code is 1 then.
 """
 
+import contextlib
 import os
 import sys
 from argparse import Namespace
@@ -26,7 +27,7 @@ from easydict import EasyDict
 
 import train
 from tools import plan
-from tools.ablation import estimate, jobs, render, results, runs, slurm
+from tools.ablation import estimate, jobs, render, results, runs, slurm, words
 from tools.ablation.runs import ROOT, Study
 from utils import config, parallel
 from utils.cli import Parser, user_errors
@@ -37,15 +38,15 @@ OWN = ("tables", "data", "seeds", "recipe", "against")
 RECIPE = "vgg2_r34_qgface"
 
 
-def main(words: list[str], environment: Mapping[str, str]) -> int:
+def main(arguments: list[str], environment: Mapping[str, str]) -> int:
     """Train what is missing and print the tables; 1 where a run failed."""
-    options = parse(words)
+    options = parse(arguments)
     own, rest = plan.split(options.words, OWN)
     recipe = config.find(own.get("recipe", RECIPE), ROOT / "configs")
     output = (options.output or ROOT / "work_dirs" / "ablation" / recipe.stem).resolve()
-    rest = [*data_words(own["data"], recipe, rest), *rest] if "data" in own else rest
+    rest = [*words.data_words(own["data"], recipe, rest), *rest] if "data" in own else rest
     folder = (options.runs or output / "runs").resolve()
-    study = runs.make_study(str(recipe), names(own), seeds(own), rest, folder)
+    study = runs.make_study(str(recipe), words.names(own), words.seeds(own), rest, folder)
     against = study.find(own["against"]) if "against" in own else None
 
     cfg = study.every()[0].cfg
@@ -66,13 +67,13 @@ def main(words: list[str], environment: Mapping[str, str]) -> int:
     failed, why = ([], None) if options.report else jobs.run_all(todo, recipe, side_by_side, environment, say)
     show(study, against, output, {name: target.digest() for name, target in targets.items()})
     if why:
-        print(f"stopped by {why}; the same command goes on")
+        say(f"stopped by {why}; the same command goes on")
     for run in failed:
         print(f"error: {run} failed", file=sys.stderr)
     return int(bool(failed))
 
 
-def parse(words: list[str]) -> Namespace:
+def parse(arguments: list[str]) -> Namespace:
     """Options and words."""
     parser = Parser("python -m tools.ablation", __doc__)
     add = parser.add_argument
@@ -84,49 +85,13 @@ def parse(words: list[str]) -> Namespace:
     add("--gpus-per-run", type=int, metavar="G", help="default: 1")
     add("--output", type=Path, help="folder of the tables; default: work_dirs/ablation/RECIPE")
     add("--runs", type=Path, help="folder of the runs, which several outputs may share; default: OUTPUT/runs")
-    options = parser.parse_intermixed_args(words)
+    options = parser.parse_intermixed_args(arguments)
     for name, value in (("--jobs", options.jobs), ("--gpus-per-run", options.gpus_per_run)):
         if value is not None and value < 1:
             raise ValueError(f"{name} {value}: expected 1 or more")
     if options.dry_run + options.report + options.slurm > 1:
         raise ValueError("--dry-run, --report, --slurm: expected one of them")
     return options
-
-
-def names(own: dict[str, str]) -> list[str]:
-    """The tables that are asked for, in their order."""
-    return list(dict.fromkeys(own.get("tables", "I,II,III").split(",")))
-
-
-def seeds(own: dict[str, str]) -> list[int]:
-    """The seeds.
-
-    Raises:
-        ValueError: the word is no list of different numbers.
-    """
-    text = own.get("seeds", "0,1,2")
-    try:
-        found = [int(seed) for seed in text.split(",")]
-        if len(set(found)) == len(found):
-            return found
-    except ValueError:
-        pass
-    raise ValueError(f"seeds={text}: expected different whole numbers, as seeds=0,1,2")
-
-
-def data_words(data: str, recipe: Path, words: list[str]) -> list[str]:
-    """`rec` and `val_dir` in a folder of data, as words; the user's own words come after them.
-
-    Raises:
-        ValueError: no such folder.
-    """
-    folder = Path(data)
-    if not folder.is_dir():
-        raise ValueError(f"data={data}: no such folder; expected the one with the training faces and the targets")
-    rec = config.load(str(recipe), words, ROOT / "configs").rec
-    inner = folder / Path(rec).name if isinstance(rec, str) else folder
-    rec = inner if inner.exists() else folder
-    return [runs.word("rec", str(rec.resolve())), runs.word("val_dir", str(folder.resolve()))]
 
 
 def places(device: torch.device, options: Namespace, environment: Mapping[str, str]) -> list[dict[str, str]]:
@@ -158,7 +123,8 @@ def print_array(todo: list[runs.Run], recipe: Path, options: Namespace, output: 
         return 0
     todo[0].folder.parent.mkdir(parents=True, exist_ok=True)
     path = output / "array.sbatch"
-    text = slurm.script(todo, recipe, options.gpus_per_run or 1, options.jobs)
+    gpus = options.gpus_per_run or 1
+    text = slurm.script(todo, recipe, gpus, gpus * (1 + max(run.cfg.num_workers for run in todo)), options.jobs)
     with replacing(path) as beside:
         beside.write_text(text)
     print(f"{text}\n# submit it with:  sbatch {path}\n# then the same command with --report in place of --slurm")
@@ -174,9 +140,9 @@ def show(study: Study, against: str | None, output: Path, digests: Mapping[str, 
             grids.append(render.comparison(study, name, against))
     bold = (lambda text: f"\033[1m{text}\033[0m") if sys.stdout.isatty() else (lambda text: f"*{text}*")
     ledger, notes = render.ledger(study), results.notes(study, digests)
-    print("\n\n".join(render.as_text(grid, bold) for grid in [*grids, ledger]))
+    say("\n\n".join(render.as_text(grid, bold) for grid in [*grids, ledger]))
     for note in notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     files = {
         "tables.md": "\n".join([*map(render.as_markdown, [*grids, ledger]), *(f"- {note}" for note in notes)]),
         "tables.tex": "\n".join(map(render.as_latex, grids)),
@@ -185,12 +151,13 @@ def show(study: Study, against: str | None, output: Path, digests: Mapping[str, 
     for name, text in files.items():
         with replacing(output / name) as beside:
             beside.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
-    print(f"written  {', '.join(str(output / name) for name in files)}")
+    say(f"written  {', '.join(str(output / name) for name in files)}")
 
 
 def say(line: str) -> None:
-    """Print at once."""
-    print(line, flush=True)
+    """Print at once; a terminal or a `tee` that is gone is no reason to leave the rest undone."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """What runs will take: hours from measured steps of each kind of row, disk from the size of a checkpoint."""
 
+import heapq
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ from utils import parallel
 
 FEW, TIMES = 8, 5  # images of a step that a CPU measures, and how many of them
 FILL = 1024  # queue rows that are enqueued together
-KIND = (  # rows that are alike in these keys and in the number of views take as long for a step
+KIND = (  # rows that are alike in these keys and in the number of images and views take as long for a step
     *("network", "embedding_size", "dropout", "optimizer", "loss", "sample_rate", "fp16"),
     *("pool", "queue_size", "queue_dtype"),
 )
@@ -43,7 +44,8 @@ class Training:
     """Steps of one rank on random images, as train.py takes them; every pair is contrasted, which is the most."""
 
     def __init__(self, cfg: EasyDict, classes: int, device: torch.device):
-        cfg = EasyDict(cfg, quality_threshold=None, lr=1e-6)  # random images are not to train anything
+        cfg = EasyDict(cfg, quality_threshold=None, quality_lq_share=None)
+        cfg.lr = 1e-6  # random images are not to train anything
         self.cfg, self.classes, self.device = cfg, classes, device
         self.backbone = get_backbone(cfg.network, cfg.embedding_size, dropout=cfg.dropout)
         self.backbone = self.backbone.to(device, memory_format=torch.channels_last)
@@ -100,16 +102,25 @@ def estimates(study: Study, classes: int, images: int, ranks: int, device: torch
     Args:
         classes, images: of the training data.
         ranks: processes of a run, each with a device.
+
+    Raises:
+        ValueError: a step needs more memory than the device has.
     """
     keep_freed_memory()
     measured, found = {}, {}
     for name, runs in study.runs.items():
         cfg = next(iter(runs.values())).cfg
         pairs = cfg.total_batch_size or cfg.batch_size * ranks
-        kind = (len(cfg.views), *(str(cfg[key]) for key in KIND))
+        share = -(-pairs // ranks)
+        kind = (share, len(cfg.views), *(str(cfg[key]) for key in KIND))
         if kind not in measured:
-            share = -(-pairs // ranks)
-            measured[kind] = step_seconds(cfg, -(-classes // ranks), share, device)
+            try:
+                measured[kind] = step_seconds(cfg, -(-classes // ranks), share, device)
+            except torch.OutOfMemoryError:
+                raise ValueError(
+                    f"{name}: a step of {share} images of {len(cfg.views)} views does not fit on {device}; more "
+                    "--gpus-per-run, or a smaller batch with gradient_acc"
+                ) from None
         epoch = GlobalBatchSampler(images, pairs, cfg.seed).steps_per_epoch // cfg.gradient_acc
         steps = min(epoch * cfg.num_epoch, cfg.max_step or sys.maxsize)
         hours = steps * cfg.gradient_acc * measured[kind] / 3600
@@ -127,6 +138,14 @@ def folder_size(cfg: EasyDict, classes: int, ranks: int, device: torch.device, s
     return min(kept, written) * checkpoint + network.weights + network.buffers
 
 
+def makespan(hours: Sequence[float], jobs: int) -> float:
+    """Hours until all runs have ended, of which `jobs` go on at a time, each started as soon as there is room."""
+    ends = [0.0] * jobs
+    for one in hours:
+        heapq.heapreplace(ends, ends[0] + one)
+    return max(ends)
+
+
 def report(study: Study, found: dict[str, Estimate], ranks: int, jobs: int, where: str) -> str:
     """The rows with their keys, what is finished, and what the others take.
 
@@ -137,19 +156,20 @@ def report(study: Study, found: dict[str, Estimate], ranks: int, jobs: int, wher
     """
     table = PrettyTable(["run", "rows", "keys on top of the recipe", "finished", "steps", "hours", "GB"], align="l")
     table.align["steps"] = table.align["hours"] = table.align["GB"] = "r"
-    hours = size = left = 0
+    todo = [run for run in study.every() if not run.ended]
+    done = [run.state().get("step", 0) / found[run.name].steps for run in todo]
+    hours = [found[run.name].hours * max(0.0, 1 - part) for run, part in zip(todo, done, strict=True)]
+    size = sum(found[run.name].size for run in todo)
     for name, runs in study.runs.items():
         rows = [place for place, own in study.rows.items() if own == name]
         keys = study.tables[rows[0][0]].rows[rows[0][1]].keys
         ended = sum(run.ended for run in runs.values())
-        left += len(runs) - ended
-        hours += (len(runs) - ended) * found[name].hours
-        size += (len(runs) - ended) * found[name].size
         shown = ", ".join(f"{key}={value!r}" for key, value in keys.items()) or "none"
         places = ", ".join("/".join(place) for place in rows)
         numbers = f"{found[name].steps:,}", f"{found[name].hours:.2f}", f"{found[name].size / 1e9:.2f}"
         table.add_row([name, places, shown, f"{ended}/{len(runs)}", *numbers])
     return (
-        f"{table.get_string()}\n{left} runs to go: {hours:.1f} hours one after the other ({hours * ranks:.1f} device "
-        f"hours), {hours / jobs:.1f} with {jobs} at a time; {size / 1e9:.1f} GB of disk\nhours: {where}, {CAVEAT}"
+        f"{table.get_string()}\n{len(todo)} runs to go: {sum(hours):.1f} hours one after the other "
+        f"({sum(hours) * ranks:.1f} device hours), {makespan(hours, jobs):.1f} with {jobs} at a time; "
+        f"{size / 1e9:.1f} GB of disk\nhours: {where}, {CAVEAT}"
     )

@@ -52,7 +52,9 @@ def places(gpus: Sequence[str], gpus_per_run: int | None, jobs: int | None, thre
     each = gpus_per_run or 1
     fit = len(gpus) // each
     if (jobs or 1) > fit:
-        raise ValueError(f"{jobs or 1} runs of {each} GPUs at a time: {len(gpus)} are here; use fewer --gpus-per-run")
+        raise ValueError(
+            f"{jobs or 1} runs of {each} GPUs at a time: {len(gpus)} are here; use a smaller --jobs or --gpus-per-run"
+        )
     count = jobs or fit
     own = {"NPROC": str(each), "OMP_NUM_THREADS": threads or str(max(1, cores // (count * each)))}
     return [own | {"CUDA_VISIBLE_DEVICES": ",".join(gpus[i * each : (i + 1) * each])} for i in range(count)]
@@ -87,10 +89,9 @@ def run_all(
                     good, how = outcome(child, told)
                     failed += [] if good else [child.run]
                     say(f"{child.run}: {how}")
-        finally:
-            for child in active:  # after the second Ctrl-C only
-                send(child, signal.SIGKILL)
-                child.process.wait()
+        except BaseException as trouble:  # the second Ctrl-C kills; trouble of our own is no reason to lose their work
+            _end(active, signal.SIGKILL if isinstance(trouble, KeyboardInterrupt) else signal.SIGTERM)
+            raise
         return failed, stop.asked()
 
 
@@ -114,6 +115,13 @@ def send(child: Child, number: int) -> None:
     """A signal to the launcher, or to the shell that is about to become it and what that runs."""
     if child.process.poll() is None:
         os.killpg(child.process.pid, number)
+
+
+def _end(children: Sequence[Child], number: int) -> None:
+    for child in children:
+        send(child, number)
+    for child in children:
+        child.process.wait()
 
 
 def outcome(child: Child, told: bool) -> tuple[bool, str]:

@@ -17,10 +17,14 @@ LEGEND = (
     "from its own training and test sets"
 )
 TESTS = (
-    "Percentage points, mean over the seeds that both rows have, and two p-values: paired t-test over seeds / paired "
+    "percentage points, mean over the seeds that both rows have, and two p-values: paired t-test over seeds / paired "
     "bootstrap over the people of the test set. Neither is corrected for the number of comparisons"
 )
-LATEX = {"±": r"$\pm$", "×": r"$\times$", "✓": r"\checkmark", "%": r"\%", "&": r"\&", "_": r"\_", "#": r"\#"}
+LATEX = {
+    **{"±": r"$\pm$", "×": r"$\times$", "✓": r"\checkmark", "<": "$<$", ">": "$>$", "\\": r"\textbackslash{}"},
+    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{letter: f"\\{letter}" for letter in "%&_#${}"},
+}
 CSV = (
     *("table", "row", "run", "column", "mean", "std", "seeds", "values", "paper"),
     *("against", "difference", "p_seeds", "p_people"),
@@ -75,7 +79,7 @@ def comparison(study: Study, name: str, against: str) -> Grid:
             found = [significance.compare(study.runs[ours], theirs, column) for column in study.columns]
             rows.append([Cell(row), *(Cell(difference(x)) for x in found)])
     headings = [table.heading, *(column.title for column in study.columns)]
-    return Grid(f"Table {name} against {against}", f"{TESTS}.", headings, rows)
+    return Grid(f"Table {name} against {against}", f"Each row less {against}: {TESTS}.", headings, rows)
 
 
 def ledger(study: Study) -> Grid:
@@ -116,7 +120,7 @@ def as_markdown(grid: Grid) -> str:
     """A table of GitHub's Markdown."""
     lines = [grid.headings, ["---", *["---:"] * (len(grid.headings) - 1)]]
     lines += [[_joined(cell, lambda text: f"**{text}**") for cell in row] for row in grid.rows]
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"**{grid.name}.** {grid.caption}\n\n{body}\n"
 
 

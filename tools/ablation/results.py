@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -38,6 +39,12 @@ def split(metric: str) -> tuple[str, str]:
     return target, name
 
 
+def source(run: Run, target: str) -> tuple:
+    """What a target's numbers come from: the digest of its data, and the version of the protocol."""
+    where = content(run)["provenance"].get(target, {})
+    return where.get("data_digest"), where.get("protocol")
+
+
 def value(run: Run, column: Column) -> float | None:
     """Percent; None where the run has not ended or a target is missing."""
     pairs = [split(metric) for metric in column.metrics]
@@ -67,13 +74,13 @@ def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
     lines, wanted = [], {split(metric)[0] for column in study.columns for metric in column.metrics}
     expected = {target: digest for target, digest in digests.items() if target in wanted}
     for run in [run for run in study.every() if run.ended]:
-        found = {target: where.get("data_digest") for target, where in content(run)["provenance"].items()}
-        again = [target for target, digest in expected.items() if found.get(target) != digest]
+        again = [target for target, digest in expected.items() if source(run, target)[0] != digest]
         if again:
+            model, data = shlex.quote(f"{run.folder}/model.pt"), shlex.quote(run.cfg.val_dir or "FOLDER")
             pairs = f" --pairs {run.cfg.val_pairs}" * any(target.startswith("cross_resolution") for target in again)
             lines.append(
                 f"{run} has no {', '.join(again)} of this data; "
-                f"./run.sh eval {run.folder}/model.pt --data FOLDER --target {' '.join(again)}{pairs} adds it"
+                f"./run.sh eval {model} --data {data} --target {shlex.join(again)}{pairs} adds it"
             )
         trained = [line for line in log(run) if "lq_pairs" in line]
         if run.cfg.pool != "none" and trained and all(line["lq_pairs"] == 0 for line in trained):

@@ -34,7 +34,13 @@ class Run(NamedTuple):
 
     @property
     def ended(self) -> bool:
-        return self.results.is_file()  # the last thing that a run writes
+        """Whether it has results.json, the last thing that a run writes, and not of a part of its steps: a run that was
+        stopped has a model, which a user may evaluate.
+        """
+        if not self.results.is_file():
+            return False
+        state = self.state()  # empty where its checkpoints were removed
+        return state.get("step", 0) >= state.get("last_step", 0)
 
     def state(self) -> dict:
         """state.json of its newest checkpoint; empty where there is none."""
@@ -88,9 +94,10 @@ def make_study(recipe: str, names: Sequence[str], seeds: Sequence[int], words: S
         folder: of the run folders.
 
     Raises:
-        ValueError: no such table, a word that is no key of a config or that a run has its own of.
+        ValueError: no such table, a word that is no key of a config or that a run has its own of, a table that is none.
     """
     _check_words(names, words)
+    _check_tables()
     load = lambda words: config.load(recipe, list(words), ROOT / "configs")  # noqa: E731
     cfg = load(words)
     columns = tables.COLUMNS.get(cfg.name, tables.COLUMNS["vgg2_r34_qgface"])
@@ -99,7 +106,10 @@ def make_study(recipe: str, names: Sequence[str], seeds: Sequence[int], words: S
     for table, content in tables.TABLES.items():  # all: a name must not depend on which tables are asked for
         for row, (keys, *_) in content.rows.items():
             own_words[row] = (*words, *(word(key, value) for key, value in keys.items()))
-            name = same.setdefault(json.dumps(load(own_words[row]), sort_keys=True), row)
+            try:
+                name = same.setdefault(json.dumps(load(own_words[row]), sort_keys=True), row)
+            except ValueError as error:  # the user's words were right
+                raise ValueError(f"configs/tables.py, table {table}, row {row}: {error}") from None
             if table in names:
                 rows[table, row] = name
     runs = {}
@@ -119,6 +129,24 @@ def _check_words(names: Sequence[str], words: Sequence[str]) -> None:
     for given in words:
         if (key := given.partition("=")[0]) in OWN:
             raise ValueError(f"{given}: each run has its own {key}; {OWN[key]} says which")
+
+
+def _check_tables() -> None:
+    """A row's name is that of its folders, and no other's; what stands beside it must fit the headings."""
+    seen = {}
+    for table, content in tables.TABLES.items():
+        for row, (_, paper, marks) in content.rows.items():
+            where = f"configs/tables.py, table {table}, row {row!r}"
+            if row in seen:
+                raise ValueError(f"{where}: table {seen[row]} has a row of that name; runs are named so, use another")
+            if not row or "/" in row or row.startswith("."):
+                raise ValueError(f"{where}: expected a name that a folder may have")
+            if len(paper) not in (0, len(tables.PAPER)) or len(marks) != len(content.marks):
+                raise ValueError(
+                    f"{where}: {len(paper)} numbers and {len(marks)} marks; expected none or {len(tables.PAPER)} "
+                    f"numbers, as PAPER, and {len(content.marks)} marks"
+                )
+            seen[row] = table
 
 
 def _targets(cfg: EasyDict, columns: Sequence[tables.Column], words: Sequence[str]) -> list[str]:

@@ -16,8 +16,10 @@ from scipy import special  # not scipy.stats, which takes half a second to impor
 from configs.tables import Column
 from eval.confidence import mean_replicates, p_value
 from eval.results import read_evidence
-from tools.ablation.results import number, split
+from tools.ablation.results import number, source, split
 from tools.ablation.runs import Run
+
+SAME = 1e-9  # percentage points: rounding
 
 
 class Difference(NamedTuple):
@@ -36,25 +38,37 @@ def compare(ours: Mapping[int, Run], theirs: Mapping[int, Run], column: Column) 
     if not seeds:
         return None
     differences = [first[seed] - second[seed] for seed in seeds]
-    mine, other = (_replicates([runs[seed] for seed in seeds], column) for runs in (ours, theirs))
-    p_people = None if mine is None or other is None else p_value(mine, other)
+    pairs = [[runs[seed] for seed in seeds] for runs in (ours, theirs)]
+    mine, other = (_replicates(runs, column) for runs in pairs)
+    known = mine is not None and other is not None and _same_people([*pairs[0], *pairs[1]], column)
+    p_people = p_value(mine, other) if known else None
     return Difference(statistics.fmean(differences), len(seeds), paired_t(differences), p_people)
 
 
 def paired_t(differences: list[float]) -> float | None:
-    """Two-sided p-value of Student's paired t-test; None with fewer than two differences."""
+    """Two-sided p-value of Student's paired t-test; None with fewer than two differences, or where all are the same:
+    a deviation of 0 is that of a coarse metric, not certainty.
+    """
     n = len(differences)
-    if n < 2:
+    if n < 2 or max(differences) - min(differences) < SAME:
         return None
     mean, error = statistics.fmean(differences), statistics.stdev(differences) / math.sqrt(n)
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
     return float(2 * special.stdtr(n - 1, -abs(mean) / error))
 
 
+def _same_people(runs: list[Run], column: Column) -> bool:
+    """Whether all were evaluated on the same data by the same protocol, so that a draw is of the same people."""
+    targets = {split(metric)[0] for metric in column.metrics}
+    return all(len({source(run, target) for run in runs}) == 1 for target in targets)
+
+
 def _replicates(runs: list[Run], column: Column) -> np.ndarray | None:
-    """(draws,) of the column's mean over runs; None where evidence is missing."""
-    parts = []
+    """(draws,) of the column's mean over runs; None where evidence is missing.
+
+    Sets of the same size have the same draws, although their people have nothing to do with each other: those of each
+    further target are moved on by one.
+    """
+    parts, targets = [], list(dict.fromkeys(split(metric)[0] for metric in column.metrics))
     for run in runs:
         for target, metric in map(split, column.metrics):
             try:
@@ -62,9 +76,10 @@ def _replicates(runs: list[Run], column: Column) -> np.ndarray | None:
             except ValueError:  # it was removed, to save room
                 return None
             if f"replicates/{metric}" in evidence:
-                parts.append(evidence[f"replicates/{metric}"])
+                draws = evidence[f"replicates/{metric}"]
             elif f"right/{metric}" in evidence:
-                parts.append(mean_replicates(evidence[f"right/{metric}"]))
+                draws = mean_replicates(evidence[f"right/{metric}"])
             else:
                 return None
+            parts.append(np.roll(draws, targets.index(target)))
     return np.mean(parts, axis=0)

@@ -134,7 +134,7 @@ def _config(run: Path) -> dict:
     """The run's config, with what decides about its pairs.
 
     Raises:
-        ValueError: it is not there, or the run has no pairs or no threshold.
+        ValueError: it is not there, or the run has no pairs, no threshold, one that moved, or one on another quality.
     """
     config = run_config(run / "model.pt")
     keys = ("rec", "seed", "views", "augment", "augment_options", "quality_scale", "quality_threshold")
@@ -144,6 +144,16 @@ def _config(run: Path) -> dict:
         raise ValueError(
             f"{run} has views={config['views']}, quality_threshold={config['quality_threshold']}; expected a run on "
             f"pairs, views={VIEWS}, with a threshold"
+        )
+    if config.get("quality_source", "norm") != "norm":
+        raise ValueError(
+            f"{run} has quality_source={config['quality_source']!r}: its pairs are not judged by a model; expected a "
+            "run with 'norm'"
+        )
+    if config.get("quality_lq_share") is not None:
+        raise ValueError(
+            f"{run} has quality_lq_share={config['quality_lq_share']:g}: its threshold moved and model.pt does not say "
+            "where to; expected a run with a fixed one"
         )
     return config
 

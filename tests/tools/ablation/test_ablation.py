@@ -3,9 +3,11 @@
 import ast
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from configs import tables
@@ -15,9 +17,9 @@ from eval.protocol import Result
 from eval.results import Record, write_results
 from eval.targets import open_targets
 from tests import faces
-from tools.ablation import results, significance
+from tools.ablation import estimate, render, results, significance
 from tools.ablation.__main__ import main
-from tools.ablation.runs import make_study, word
+from tools.ablation.runs import Run, make_study, word
 
 RECIPE = """from easydict import EasyDict as edict
 
@@ -122,9 +124,49 @@ def test_p_values(place, capsys):
     assert not [row for row in rows if row[0] == "E" and "/ " in row[1]]  # not against itself
 
 
-def test_paired_t_of_equal_differences():
-    assert significance.paired_t([1.0]) is None
-    assert significance.paired_t([0.0, 0.0]) == 1.0 and significance.paired_t([0.5, 0.5]) == 0.0
+def test_paired_t_where_nothing_can_be_said():
+    """All seeds may have the same difference where few probes are counted: that is not p = 0."""
+    assert significance.paired_t([1.0]) is significance.paired_t([0.0, 0.0]) is None
+    assert significance.paired_t([100 * (0.3 - 0.1), 100 * 0.2, 20.0]) is None  # but for rounding
+
+
+def little_run(folder, targets, digest="data"):
+    """A run with the flags of each target's pairs."""
+    records = {}
+    for name, right in targets.items():
+        result = Result({"accuracy": float(right.mean())}, ("accuracy",), {}, {"right/accuracy": right})
+        records[name] = Record(result, 1, digest, {})
+    folder.mkdir()
+    write_results(folder / "results.json", "model.pt", "0" * 64, records)
+    return {0: Run(folder.name, 0, (), None, folder)}
+
+
+def test_people_of_several_sets_are_drawn_apart(tmp_path):
+    """The mean of two sets varies less than either, although both have as many pairs and draws are seeded."""
+    right = np.random.default_rng(0).random(400) < 0.8
+    (run,) = little_run(tmp_path / "run", {"one": right, "two": right}).values()
+    one, both = (
+        significance._replicates([run], Column("", tuple(f"{name}/accuracy" for name in names)))
+        for names in (["one"], ["one", "two"])
+    )
+    assert both.std() / one.std() == pytest.approx(0.5**0.5, rel=0.05)
+    assert both.mean() == pytest.approx(one.mean())
+
+
+def test_no_p_value_over_people_where_they_are_others(tmp_path):
+    flags = np.arange(50) < 30
+    ours = little_run(tmp_path / "ours", {"pairs": flags})
+    for name, digest, known in (("same", "data", True), ("other", "others", False)):
+        theirs = little_run(tmp_path / name, {"pairs": flags[::-1]}, digest)
+        found = significance.compare(ours, theirs, Column("", ("pairs/accuracy",)))
+        assert (found.p_people is not None) == known and found.points == 0
+
+
+def test_signs_that_a_format_means_otherwise():
+    grid = render.Grid("T", "a < b_c", ["Row", "p"], [[render.Cell("x|y & z"), render.Cell("1.0 (- / < 0.001)", True)]])
+    assert r"| x\|y & z | **1.0 (- / < 0.001)** |" in render.as_markdown(grid)
+    latex = render.as_latex(grid)  # a bare < is another sign in TeX's first encoding
+    assert r"\caption{a $<$ b\_c}" in latex and r"x|y \& z & \textbf{1.0 (- / $<$ 0.001)} \\" in latex
 
 
 def test_ties_are_all_bold():
@@ -164,6 +206,19 @@ def test_a_contrast_that_did_nothing_is_named(place):
         notes = [note for note in results.notes(study(place), {}) if "no pair was found LQ" in note]
         assert [note.partition(":")[0] for note in notes] == ["E seed 1"] * named
     (run.folder / "metrics.jsonl").unlink()
+
+
+def test_a_part_of_a_run_is_not_its_end(place):
+    """Who evaluates the model of a run that was stopped writes its results.json."""
+    run = study(place).runs["E"][0]
+    checkpoint = run.folder / "checkpoints" / "step_00000011"
+    checkpoint.mkdir(parents=True)
+    for last_step, ended in ((22, False), (11, True)):
+        state = {"ranks": 1, "step": 11, "last_step": last_step}
+        (checkpoint / "state.json").write_text(json.dumps(state))
+        assert run.ended == ended and bool(results.number({0: run}, COLUMNS[0]).by_seed) == ended
+    (checkpoint / "state.json").unlink()  # as where checkpoints were removed to save room
+    assert run.ended
 
 
 def test_words_and_keys_of_a_row(place):
@@ -211,6 +266,36 @@ def test_a_mistake_is_one_line(place, name):
     assert message in str(trouble.value) and "\n" not in str(trouble.value)
 
 
+BROKEN = {
+    "name": ({"E": tables.Row({})}, "table Mine, row 'E': table I has a row of that name; runs are named so"),
+    "folder": ({"a/b": tables.Row({})}, "table Mine, row 'a/b': expected a name that a folder may have"),
+    "numbers": ({"x": tables.Row({}, (1.0, 2.0))}, "row 'x': 2 numbers and 0 marks; expected none or 6 numbers"),
+    "marks": ({"x": tables.Row({}, (), ("yes",))}, "row 'x': 0 numbers and 1 marks; expected"),
+    "key": ({"x": tables.Row({"pol": "none"})}, "table Mine, row x: unknown key 'pol' in the command line: did you"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_table_of_ones_own_that_is_wrong(place, monkeypatch, name):
+    rows, message = BROKEN[name]
+    monkeypatch.setitem(tables.TABLES, "Mine", tables.Table("", "Row", rows))
+    with pytest.raises(ValueError) as trouble:
+        study(place)
+    assert message in str(trouble.value) and str(trouble.value).startswith("configs/tables.py, ")
+
+
+def test_data_without_training_faces(place, tmp_path):
+    """A folder of targets is not taken for one of identities; rec= says where the faces are."""
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "1.jpg").write_bytes(b"")
+    recipe = tmp_path / "other.py"
+    recipe.write_text(RECIPE + 'config.rec = "data/vggface2"\n')
+    words = [f"recipe={recipe}", f"data={tmp_path}", "--report", "--output", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="no vggface2, the recipe's training faces, and no train.rec is in it; rec="):
+        main(words, {})
+    assert main([*words, f"rec={place}", "seeds=0"], {}) == 0
+
+
 def test_a_folder_that_is_no_run(place, tmp_path):
     (tmp_path / "runs" / "no_seed0").mkdir(parents=True)
     (tmp_path / "runs" / "no_seed0" / "config.json").write_text("{}")
@@ -225,3 +310,22 @@ def test_the_prospect(place, capsys):
     assert row[1:5] == ["I/E", "none", "2/2", "22"]  # 88 images, 8 a step, 2 epochs
     assert "8 runs to go: " in out  # 6 rows, two seeds, two rows are finished
     assert "GB of disk" in out and "1 x CPU" in out
+
+
+def test_the_prospect_of_runs_side_by_side(place):
+    made = study(place)
+    found = {name: estimate.Estimate(100, 2.0 if name == "A" else 1.0, 10**9) for name in made.runs}
+    assert "8 runs to go: 10.0 hours one after the other (10.0 device hours), 5.0 with 2 at a time; 8.0 GB" in (
+        estimate.report(made, found, 1, 2, "here")
+    )
+    checkpoint = made.runs["A"][0].folder / "checkpoints" / "step_00000050"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text(json.dumps({"ranks": 1, "step": 50, "last_step": 100}))
+    text = estimate.report(made, found, 1, 20, "here")  # half of a run is done, and one of them takes two hours
+    shutil.rmtree(made.runs["A"][0].folder)
+    assert "8 runs to go: 9.0 hours" in text and ", 2.0 with 20 at a time" in text
+
+
+def test_every_row_has_a_step_to_measure(place):
+    cfg = study(place, names=("beyond",)).runs["share 0.1"][0].cfg
+    assert estimate.step_seconds(cfg, 11, 8, torch.device("cpu")) > 0

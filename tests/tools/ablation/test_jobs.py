@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from configs.tables import Column
 from tests import faces
 from tests.tools.ablation.test_ablation import RECIPE
 from tools.ablation import jobs, slurm
-from tools.ablation.__main__ import main
+from tools.ablation.__main__ import main, say
 from tools.ablation.runs import Run
 
 STAND_IN = """#!/bin/bash
@@ -93,6 +94,33 @@ def test_a_second_interrupt_kills(root):
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_nobody_listens_any_more(monkeypatch):
+    """Ctrl-C also ends the `tee` behind this command."""
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w", buffering=1) as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        say("one: started")
+        monkeypatch.undo()
+        with pytest.raises(BrokenPipeError):
+            gone.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), write)  # for what is left at closing
+
+
+def test_trouble_of_this_command_lets_runs_save(root):
+    """As a full disk, where the next log cannot be opened."""
+    runs = some(root, "1long", "two")
+    (root / "two.log").mkdir()
+
+    def say(line):
+        while not (root / "1long" / "places").exists():
+            time.sleep(0.02)
+
+    with pytest.raises(IsADirectoryError):
+        jobs.run_all(runs, Path("x"), jobs.places([], None, 2, None), os.environ, say)
+    assert len((runs[0].folder / "stopped").read_text().splitlines()) == 1
+
+
 def test_a_run_is_stopped_when_this_process_is_killed(root):
     (run,) = some(root, "1long")
     if not (pid := os.fork()):
@@ -122,8 +150,8 @@ def test_places():
 def test_the_slurm_array(tmp_path, root):
     """Each task starts its run's words through srun; a stopped one is queued again."""
     runs = [Run(name, 1, (f"output={name}", "views=('original',)"), None, tmp_path / "runs" / name) for name in "ab"]
-    text = slurm.script(runs, Path("/x/a recipe.py"), 4, 2)
-    assert "--array=0-1%2 " in text and "--gpus-per-node=4\n" in text
+    text = slurm.script(runs, Path("/x/a recipe.py"), 4, 20, 2)
+    assert "--array=0-1%2\n" in text and "--gpus-per-node=4 --cpus-per-task=20\n" in text
     for name in ("srun", "scontrol"):
         (tmp_path / name).write_text(
             f'#!/bin/bash\nprintf "%s\\n" {name} "$@" >> {tmp_path}/calls\nexit ${{CODE:-0}}\n'
@@ -137,9 +165,8 @@ def test_the_slurm_array(tmp_path, root):
         )  # fmt: skip
         calls = (tmp_path / "calls").read_text().splitlines() if task != "2" else []
         (tmp_path / "calls").unlink(missing_ok=True)
-        expected = (
-            ["srun", "./run.sh", "/x/a recipe.py", f"output={'ab'[int(task)]}", "views=('original',)"] if calls else []
-        )
+        words = ["./run.sh", "/x/a recipe.py", f"output={'abc'[int(task)]}", "views=('original',)"]
+        expected = ["srun", "--cpus-per-task=20", *words] if task != "2" else []
         assert calls == expected + (["scontrol", "requeue", "9"] if code == "75" else [])
         assert done.returncode == (2 if task == "2" else int(code))
 
