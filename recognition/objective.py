@@ -14,7 +14,7 @@ from torch import nn
 from recognition import contrast, sharded
 from recognition.head import ClassShard
 from recognition.margins import Margin
-from recognition.pools import Pool
+from recognition.pool import Pool
 from recognition.quality import NormStatistics, partition, sigmoid_gate
 from recognition.variant import Variant
 from utils import parallel

@@ -13,7 +13,8 @@ from recognition.build import make_contrast_weight, make_objective, make_optimiz
 from recognition.head import ClassShard
 from recognition.margins import make_margin
 from recognition.objective import Objective
-from recognition.pools import BatchPool, clamp, make_pool
+from recognition.pool import clamp
+from recognition.pools import BatchPool, make_pool
 from recognition.quality import NormStatistics, partition
 from recognition.variant import WORDS, Variant
 from tests import gloo, ranks
