@@ -38,7 +38,7 @@ from recognition.embedder import Embedder
 from recognition.guard import Guard
 from recognition.models import read_tensors, save_model
 from recognition.momentum import MomentumEncoder
-from recognition.objective import NotFiniteError
+from recognition.outcome import NotFiniteError
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel, resume

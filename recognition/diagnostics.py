@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from recognition.objective import Objective, Seen
+from recognition.objective import Objective
+from recognition.outcome import Seen
 from recognition.pool_diagnostics import QueueSample, pool_numbers
 from recognition.pools import ProxyQueue
 from utils import parallel

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from recognition.contrast import same_identity
-from recognition.objective import Seen
+from recognition.outcome import Seen
 from recognition.pool import Pool
 from recognition.pools import ProxyQueue
 from recognition.queue import Queue
