@@ -173,9 +173,8 @@ def main(words: list[str]) -> int:
         damaged += [line for batch in batches for line in batch.damaged]
         values = None
         if step % cfg.frequent == 0 or step == last_step:
-            norms = {"norm_mean": float(objective.quality.mean), "norm_std": float(objective.quality.std)}
             counts = {"grad_norm": float(grad_norm), "skipped": guard.skipped}
-            values = {"epoch": epoch, "lr": lr, **counts, **means.take(), **norms}
+            values = {"epoch": epoch, "lr": lr, **counts, **means.take(), **objective.quality.numbers()}
         log.step(step, pairs * cfg.gradient_acc, values)
         log.diagnosis(step, diagnostics.take())
         end_of_epoch = within + 1 == steps_per_epoch

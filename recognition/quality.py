@@ -91,6 +91,11 @@ class NormStatistics(nn.Module):
         z_B = z_B.detach().clamp(0.001, 100)
         return (self.c * (z_B - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z_B.dtype)
 
+    def numbers(self) -> dict[str, float]:
+        """Where the averages are, by their names in metrics.jsonl; `threshold`, where it moves."""
+        norms = {"norm_mean": float(self.mean), "norm_std": float(self.std)}
+        return norms if self.lq_share is None else norms | {"threshold": float(self.b)}
+
 
 def partition(z_hat_PV: torch.Tensor, b: float | torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Which samples are classified and which pairs are contrasted (Eq. 2-4).

@@ -334,6 +334,7 @@ def test_runs_that_have_no_pairs_to_show(figures, trained, tmp_path, data):
     for given, keys, message in [
         (norms, {"views": ["original"]}, r"views=\['original'\].*expected a run on pairs"),
         (norms, {"quality_threshold": None}, "quality_threshold=None; expected a run on pairs"),
+        (norms, {"quality_lq_share": 0.1}, "quality_lq_share=0.1: its threshold moved; expected a fixed one"),
         (norms, {"rec": str(tmp_path / "gone")}, "gone does not exist"),
         ({}, {}, "does not say its feature norms' mean and deviation"),
     ]:

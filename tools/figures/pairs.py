@@ -145,6 +145,10 @@ def _config(run: Path) -> dict:
             f"{run} has views={config['views']}, quality_threshold={config['quality_threshold']}; expected a run on "
             f"pairs, views={VIEWS}, with a threshold"
         )
+    if config.get("quality_lq_share") is not None:
+        raise ValueError(
+            f"{run} has quality_lq_share={config['quality_lq_share']}: its threshold moved; expected a fixed one"
+        )
     return config
 
 
