@@ -144,8 +144,8 @@ def pair_numbers(seen: Seen) -> dict[str, float]:
 def gradient_numbers(
     whole: Iterable[torch.Tensor], contrastive: Iterable[torch.Tensor] | None, scale: float
 ) -> dict[str, float]:
-    """`grad_norm_classification` and `grad_norm_contrastive`: norms of the parts of the gradient; `grad_cosine`: of the
-    angle between them.
+    """`grad_norm_contrastive`: norm of the contrast's part of the gradient, `grad_norm_classification`: of the rest,
+    `grad_cosine`: of the angle between them.
 
     Args:
         whole: the gradient of both losses, by parameter, summed over ranks.

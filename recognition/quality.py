@@ -25,7 +25,7 @@ class NormStatistics(nn.Module):
         start: where `b` starts.
 
     Raises:
-        ValueError: another scope.
+        ValueError: another scope, or a share outside (0, 1).
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class NormStatistics(nn.Module):
         super().__init__()
         if scope not in SCOPES:
             raise ValueError(f"quality_statistics={scope!r}: expected one of {SCOPES}")
+        if lq_share is not None and not 0 < lq_share < 1:
+            raise ValueError(f"quality_lq_share={lq_share}: expected a share in (0, 1)")
         self.ema, self.c, self.scope, self.lq_share = ema, c, scope, lq_share
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
