@@ -225,3 +225,9 @@ def test_the_prospect(place, capsys):
     assert row[1:5] == ["I/E", "none", "2/2", "22"]  # 88 images, 8 a step, 2 epochs
     assert "8 runs to go: " in out  # 6 rows, two seeds, two rows are finished
     assert "GB of disk" in out and "1 x CPU" in out
+
+
+def test_the_prospect_of_what_is_beyond_the_paper(place, capsys):
+    assert main(command(place, "tables=beyond", "--dry-run"), {}) == 0
+    keys = {row[1]: row[2] for row in shown_rows(capsys.readouterr().out) if row[1].startswith("beyond/")}
+    assert len(keys) == len(tables.TABLES["beyond"].rows) and keys["beyond/share 0.1"] == "quality_lq_share=0.1"
