@@ -127,7 +127,7 @@ def histogram(values: np.ndarray, bounds: tuple[float, float] | None = None) -> 
 
 
 def shares(seen: Seen, views: tuple[str, ...]) -> dict[str, float]:
-    """`lq_VIEW`: the share of samples that are not above the threshold; `lq_pairs`: of pairs that are contrasted."""
+    """`lq_VIEW`: the share of samples that are not above the threshold; `lq_pairs`: of pairs, as in `Losses`."""
     lq_V = (~seen.is_hq_PV).double().mean(0).tolist()
     return {f"lq_{view}": share for view, share in zip(views, lq_V, strict=True)} | {"lq_pairs": float(seen.lq_pairs)}
 
