@@ -38,7 +38,7 @@ from recognition.embedder import Embedder
 from recognition.guard import Guard
 from recognition.models import read_tensors, save_model
 from recognition.momentum import MomentumEncoder
-from recognition.objective import NotFiniteError
+from recognition.outcome import NotFiniteError
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel, resume
@@ -174,9 +174,8 @@ def main(words: list[str]) -> int:
         damaged += [line for batch in batches for line in batch.damaged]
         values = None
         if step % cfg.frequent == 0 or step == last_step:
-            norms = {"norm_mean": float(objective.quality.mean), "norm_std": float(objective.quality.std)}
             counts = {"grad_norm": float(grad_norm), "skipped": guard.skipped}
-            values = {"epoch": epoch, "lr": lr, **counts, **means.take(), **norms}
+            values = {"epoch": epoch, "lr": lr, **counts, **means.take(), **objective.quality.numbers()}
         log.step(step, pairs * cfg.gradient_acc, values)
         log.diagnosis(step, diagnostics.take())
         end_of_epoch = within + 1 == steps_per_epoch

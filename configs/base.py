@@ -105,6 +105,7 @@ config.pool = "none"  # negatives: "none" (no contrast), "batch", "momentum", "p
 config.queue_size = None  # Q rows over all ranks; None: the number of identities
 config.queue_dtype = "float32"  # how its rows are stored; "float16" and "bfloat16" halve its memory
 config.queue_delta = "broadface"  # "plain": the proxy's move is not divided by |W_then|
+config.queue_keys = "unit"  # moved keys are normalised again; "clamped": they are not, their products are clamped
 config.contrast_weight = 1.0
 config.contrast_scale = 64.0
 config.contrast_queries = "augmented"  # "both": the original is a query as well
@@ -112,7 +113,6 @@ config.positive_gradient = "stopped"  # "kept": the positive key moves too
 config.contrast_gate = "drop"  # HQ pairs count 0; "constant": log(1 + Q), which has no gradient
 config.contrast_same_identity = "excluded"  # "zero": rows of the query's identity are negatives with the cosine 0
 config.contrast_rescale = False  # True: the weight is times log 129 / log(1 + Q)
-config.queue_keys = "unit"  # moved keys are normalised again; "clamped": they are not, their products are clamped
 config.contrast_denominator = "infonce"  # "negatives": Eq. 14 as printed, without the positive
 config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the key encoder keeps
 

@@ -10,7 +10,6 @@ import torch
 from recognition.sharded import softmax_loss
 
 DENOMINATORS = ("infonce", "negatives")
-QUERIES = {"augmented": ([1], [0]), "both": ([0, 1], [1, 0])}  # views that are queries, and those of their keys
 
 
 def same_identity(y_P: torch.Tensor, y_K: torch.Tensor) -> torch.Tensor:
@@ -46,8 +45,9 @@ def make_queries(
         pairs_L: which pairs.
         queries: "augmented": q against k; "both": k against q as well.
     """
-    views, others = QUERIES[queries]
-    return u_PVD[pairs_L[:, None], views], key_PVD[pairs_L[:, None], others]
+    if queries == "both":
+        return u_PVD[pairs_L], key_PVD[pairs_L].flip(1)
+    return u_PVD[pairs_L, 1:], key_PVD[pairs_L, :1]
 
 
 def constant_loss(rows: int, denominator: str = "infonce") -> float:

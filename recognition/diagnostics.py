@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from recognition.objective import Objective, Seen
+from recognition.objective import Objective
+from recognition.outcome import Seen
 from recognition.pool_diagnostics import QueueSample, pool_numbers
 from recognition.pools import ProxyQueue
 from utils import parallel
@@ -126,7 +127,7 @@ def histogram(values: np.ndarray, bounds: tuple[float, float] | None = None) -> 
 
 
 def shares(seen: Seen, views: tuple[str, ...]) -> dict[str, float]:
-    """`lq_VIEW`: the share of samples that are not above the threshold; `lq_pairs`: of pairs that are contrasted."""
+    """`lq_VIEW`: the share of samples that are not above the threshold; `lq_pairs`: of pairs, as in `Losses`."""
     lq_V = (~seen.is_hq_PV).double().mean(0).tolist()
     return {f"lq_{view}": share for view, share in zip(views, lq_V, strict=True)} | {"lq_pairs": float(seen.lq_pairs)}
 
@@ -143,8 +144,8 @@ def pair_numbers(seen: Seen) -> dict[str, float]:
 def gradient_numbers(
     whole: Iterable[torch.Tensor], contrastive: Iterable[torch.Tensor] | None, scale: float
 ) -> dict[str, float]:
-    """`grad_norm_classification` and `grad_norm_contrastive`: norms of the parts of the gradient; `grad_cosine`: of the
-    angle between them.
+    """`grad_norm_contrastive`: norm of the contrast's part of the gradient, `grad_norm_classification`: of the rest,
+    `grad_cosine`: of the angle between them.
 
     Args:
         whole: the gradient of both losses, by parameter, summed over ranks.

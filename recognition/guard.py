@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from recognition.objective import Losses, NotFiniteError
+from recognition.outcome import Losses, NotFiniteError
 from utils import parallel
 
 SHOWN = 8  # samples named in a message

@@ -6,7 +6,6 @@ Shapes: `p` pairs of this rank, `P` pairs of the global batch, `V` views of each
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -14,47 +13,11 @@ from torch import nn
 from recognition import contrast, sharded
 from recognition.head import ClassShard
 from recognition.margins import Margin
-from recognition.pools import Pool
+from recognition.outcome import Losses, NotFiniteError, Seen
+from recognition.pool import Pool
 from recognition.quality import NormStatistics, partition, sigmoid_gate
 from recognition.variant import Variant
 from utils import parallel
-
-
-class Losses(NamedTuple):
-    """What one step gives; scalars, alike on every rank."""
-
-    total: torch.Tensor  # L (Eq. 5), with gradient
-    classification: torch.Tensor
-    contrastive: torch.Tensor
-    hq_share: torch.Tensor  # share of samples above the threshold
-    lq_pairs: torch.Tensor  # share of pairs with a sample that is not; without a threshold: 1, for a baseline 0
-    per_pair: torch.Tensor  # (P,) each pair's part of L, without gradient
-
-
-class Seen(NamedTuple):
-    """What the losses of a batch were made of, alike on every rank; only `contrastive` has a gradient."""
-
-    u_PVD: torch.Tensor
-    y_P: torch.Tensor
-    z_PV: torch.Tensor
-    z_hat_PV: torch.Tensor
-    is_hq_PV: torch.Tensor
-    lq_pairs: torch.Tensor  # as in `Losses`
-    key_u_PD: torch.Tensor | None  # positive keys; None without a contrast
-    contrastive: torch.Tensor  # the contrast's part of L
-
-
-class NotFiniteError(ValueError):
-    """Something of a step is nan or infinite, on every rank.
-
-    Args:
-        what: "the features", "the loss", ...
-        is_bad: bool, the pairs of this rank where it is seen; none may be.
-    """
-
-    def __init__(self, what: str, is_bad: torch.Tensor):
-        super().__init__(f"{what} is not finite")
-        self.what, self.is_bad = what, is_bad
 
 
 class Objective(nn.Module):
@@ -124,6 +87,35 @@ class Objective(nn.Module):
             NotFiniteError: features that are nan or infinite, on every rank; nothing has been updated then.
             ValueError: a label that is no class, likewise.
         """
+        h_PVD, y_P, key_h_PD = self._gather(h_pVD, y_p, key_h_pD, pairs)
+        z_PV = h_PVD.norm(dim=2)
+        u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
+
+        z_hat_PV = self.quality.observe(z_PV)
+        grade_PV = z_hat_PV if known_pV is None else 2 * parallel.gather_rows(known_pV, len(y_P)) - 1
+        is_hq_PV, is_lq_P = partition(grade_PV, self._b())
+
+        classify_P = self._classify(u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV)
+        key_u_PVD, contrast_P = None, torch.zeros_like(classify_P)
+        if self.pool is not None:
+            key_u_PVD = self._keys(u_PVD, key_h_PD, y_P)
+            contrast_P = self._contrast(u_PVD, key_u_PVD, y_P, is_lq_P)
+        classification, contrastive, weight = classify_P.mean(), contrast_P.mean(), self._weight()
+        pull = weight * contrastive
+        total, loss_P = classification + pull, classify_P + weight * contrast_P
+        if self.variant.consistency_weight:
+            apart_P = self._consistency(u_PVD)
+            total, loss_P = total + apart_P.mean(), loss_P + apart_P
+
+        plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
+        hq_share, lq_pairs = is_hq_PV.float().mean(), is_lq_P.float().mean() * (not plain)
+        if self.observer is not None:
+            key_u_PD = None if key_u_PVD is None else key_u_PVD[:, 0].detach()
+            self.observer(Seen(u_PVD.detach(), y_P, z_PV.detach(), z_hat_PV, is_hq_PV, lq_pairs, key_u_PD, pull))
+        return Losses(total, classification.detach(), contrastive.detach(), hq_share, lq_pairs, loss_P.detach())
+
+    def _gather(self, h_pVD, y_p, key_h_pD, pairs) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Features, labels and keys of the global batch, once they have been checked."""
         P = len(y_p) * parallel.world_size() if pairs is None else pairs
         h_PVD = parallel.gather_rows(h_pVD, P, at_least=torch.float32)
         key_h_PD = None if key_h_pD is None else parallel.gather_rows(key_h_pD, P, at_least=torch.float32)
@@ -131,48 +123,26 @@ class Objective(nn.Module):
         y_P = parallel.gather_rows(y_p, P)
         if (outside_P := (y_P < 0) | (y_P >= self.head.num_classes)).any():
             raise ValueError(f"label {int(y_P[outside_P][0])}: expected a class in [0, {self.head.num_classes})")
-        z_PV = h_PVD.norm(dim=2)
-        u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
+        return h_PVD, y_P, key_h_PD
 
-        z_hat_PV = self.quality.observe(z_PV)
-        grade_PV = z_hat_PV if known_pV is None else 2 * parallel.gather_rows(known_pV, P) - 1
-        is_hq_PV, is_lq_P = partition(grade_PV, self._b())
-
-        views = slice(1) if self.variant.classified_views == "originals" else slice(None)
-        loss_P = self._classify(u_PVD[:, views], y_P, z_PV[:, views], z_hat_PV[:, views], is_hq_PV[:, views])
-        classification = total = loss_P.mean()
-        contrastive = pull = torch.zeros_like(classification)
-        key_u_PVD = None
-        if self.pool is not None:
-            key_u_PVD = self._keys(u_PVD, key_h_PD, y_P)
-            contrast_P = self._contrast(u_PVD, key_u_PVD, y_P, is_lq_P)
-            contrastive, weight = contrast_P.mean(), self.contrast_weight
-            weight *= contrast.rescale(self.pool.rows) if self.variant.contrast_rescale else 1
-            pull = weight * contrastive
-            total, loss_P = total + pull, loss_P + weight * contrast_P
-        if self.variant.consistency_weight:
-            apart_P = self.variant.consistency_weight * (1 - self._cosine(u_PVD[:, -1], u_PVD[:, 0].detach()))
-            total, loss_P = total + apart_P.mean(), loss_P + apart_P
-        plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
-        lq_pairs = is_lq_P.float().mean() * (not plain)
-        if self.observer is not None:
-            features = u_PVD.detach(), y_P, z_PV.detach(), z_hat_PV, is_hq_PV
-            key_u_PD = None if key_u_PVD is None else key_u_PVD[:, 0].detach()
-            self.observer(Seen(*features, lq_pairs, key_u_PD, pull))
-        return Losses(
-            total,
-            classification.detach(),
-            contrastive.detach(),
-            is_hq_PV.float().mean(),
-            lq_pairs,
-            loss_P.detach(),
-        )
+    @staticmethod
+    def _check(h_pVD, key_h_pD, h_PVD, key_h_PD) -> None:
+        """Raise on every rank where a feature of any of them is not finite; the error knows this rank's."""
+        if h_PVD.detach().isfinite().all() and (key_h_PD is None or key_h_PD.isfinite().all()):
+            return
+        is_good_p = h_pVD.detach().isfinite().flatten(1).all(1)
+        if key_h_pD is not None:
+            is_good_p &= key_h_pD.isfinite().all(1)
+        raise NotFiniteError("the feature", ~is_good_p)
 
     def _b(self) -> float | torch.Tensor | None:
+        """The threshold as it is now."""
         return self.threshold if self.quality.lq_share is None else self.quality.b
 
     def _classify(self, u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV) -> torch.Tensor:
         """Eq. 3 and 6-10: margin softmax of both views, averaged for each pair; samples gated out count as 0."""
+        if self.variant.classified_views == "originals":
+            u_PVD, z_PV, z_hat_PV, is_hq_PV = u_PVD[:, :1], z_PV[:, :1], z_hat_PV[:, :1], is_hq_PV[:, :1]
         u_BD, y_B = u_PVD.flatten(0, 1), y_P.repeat_interleave(u_PVD.shape[1])
         z_B = self._own(z_PV).flatten()
         cos_B = self.head.target(u_BD, y_B)
@@ -191,16 +161,6 @@ class Objective(nn.Module):
         """The same values; a gradient only for this rank's pairs, since the ranks' gradients are added up."""
         start, stop = parallel.own_share(len(z_PV))
         return torch.cat([z_PV[:start].detach(), z_PV[start:stop], z_PV[stop:].detach()])
-
-    @staticmethod
-    def _check(h_pVD, key_h_pD, h_PVD, key_h_PD) -> None:
-        """Raise on every rank where a feature of any of them is not finite; the error knows this rank's."""
-        if h_PVD.detach().isfinite().all() and (key_h_PD is None or key_h_PD.isfinite().all()):
-            return
-        is_good_p = h_pVD.detach().isfinite().flatten(1).all(1)
-        if key_h_pD is not None:
-            is_good_p &= key_h_pD.isfinite().all(1)
-        raise NotFiniteError("the feature", ~is_good_p)
 
     def _keys(self, u_PVD, key_h_PD, y_P) -> torch.Tensor:
         """Fill the pool and return the positive keys: (P, V, D), of the originals alone (P, 1, D) from the momentum
@@ -224,6 +184,16 @@ class Objective(nn.Module):
         constant = self.variant.contrast_gate == "constant"
         gated = contrast.constant_loss(self.pool.rows, self.denominator) if constant else 0.0
         return loss_L.new_full((len(y_P),), gated).index_put((lq_L,), loss_L)
+
+    def _weight(self) -> float:
+        """Factor on L_contrastive."""
+        if self.pool is None or not self.variant.contrast_rescale:
+            return self.contrast_weight
+        return self.contrast_weight * contrast.rescale(self.pool.rows)
+
+    def _consistency(self, u_PVD) -> torch.Tensor:
+        """How far each augmented image is from its original, whose gradient is stopped; with its weight."""
+        return self.variant.consistency_weight * (1 - self._cosine(u_PVD[:, -1], u_PVD[:, 0].detach()))
 
     @staticmethod
     def _cosine(u_MD, key_MD) -> torch.Tensor:

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from recognition.contrast import same_identity
-from recognition.objective import Seen
-from recognition.pools import Pool, ProxyQueue, Queue
+from recognition.outcome import Seen
+from recognition.pool import Pool
+from recognition.pools import ProxyQueue
+from recognition.queue import Queue
 from utils import parallel
 
 SAMPLE = 256  # rows of a queue that are looked at one by one
@@ -88,7 +90,7 @@ def pool_numbers(pool: Pool, seen: Seen, sample: QueueSample | None, gradient_ac
     is_queue = isinstance(pool, Queue)
     slots_S = slots_K[pool.sequence_K[slots_K] % stride_of(pool.size) == 0] if is_queue else slots_K
     key_SD = keys_at(pool, slots_S, seen.u_PVD.shape[2]).to(seen.u_PVD.device)
-    sums = {"masked": masked_rows(pool.y_K[slots_K], seen.y_P)} | negatives(key_SD, pool.y_K[slots_S], seen)
+    sums = {"masked": pool.rows_of(seen.y_P).sum()} | negatives(key_SD, pool.y_K[slots_S], seen)
     if is_queue:
         sums |= {"rows": torch.tensor(len(slots_K)), **ages(pool, slots_K, seen, gradient_acc)}
     if sample is not None:
@@ -116,12 +118,6 @@ def keys_at(pool: Pool, slots_S: torch.Tensor, dimension: int) -> torch.Tensor:
     """(S, D) float64 keys of some slots, not normalised."""
     keys = [pool.keys(slot, slot + 1)[0].to(torch.float64, copy=True) for slot in slots_S.tolist()]
     return torch.cat([torch.empty(0, dimension, dtype=torch.float64, device=slots_S.device), *keys])
-
-
-def masked_rows(y_K: torch.Tensor, y_P: torch.Tensor) -> torch.Tensor:
-    """How many pairs of a query and a row of its own identity there are."""
-    rows_N = torch.bincount(y_K, minlength=int(y_P.max()) + 1)
-    return rows_N[y_P].sum()
 
 
 def negatives(key_SD: torch.Tensor, y_S: torch.Tensor, seen: Seen) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ class NormStatistics(nn.Module):
         start: where `b` starts.
 
     Raises:
-        ValueError: another scope.
+        ValueError: another scope, or a share outside (0, 1).
     """
 
     def __init__(
@@ -41,6 +41,8 @@ class NormStatistics(nn.Module):
         super().__init__()
         if scope not in SCOPES:
             raise ValueError(f"quality_statistics={scope!r}: expected one of {SCOPES}")
+        if lq_share is not None and not 0 < lq_share < 1:
+            raise ValueError(f"quality_lq_share={lq_share}: expected a share in (0, 1)")
         self.ema, self.c, self.scope, self.lq_share = ema, c, scope, lq_share
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
@@ -90,6 +92,11 @@ class NormStatistics(nn.Module):
         """z_hat in [-1, 1] of each norm, without gradient; same shape."""
         z_B = z_B.detach().clamp(0.001, 100)
         return (self.c * (z_B - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z_B.dtype)
+
+    def numbers(self) -> dict[str, float]:
+        """Where the averages are, by their names in metrics.jsonl; `threshold`, where it moves."""
+        norms = {"norm_mean": float(self.mean), "norm_std": float(self.std)}
+        return norms if self.lq_share is None else norms | {"threshold": float(self.b)}
 
 
 def partition(z_hat_PV: torch.Tensor, b: float | torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ from torch import nn
 from recognition.head import ClassShard
 from recognition.momentum import MomentumEncoder
 from recognition.objective import Objective
-from recognition.pools import Queue
+from recognition.queue import Queue
 from recognition.row_optimizer import RowOptimizer
 from utils.checkpoint import Checkpoint, CheckpointError, TensorFile, load_module
 

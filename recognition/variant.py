@@ -3,7 +3,7 @@
 import dataclasses
 
 from recognition.margins import CurricularMargin, Margin
-from recognition.pools import Pool
+from recognition.pool import Pool
 
 WORDS = {
     "quality_gate": ("hard", "sigmoid"),

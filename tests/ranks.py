@@ -19,7 +19,8 @@ from recognition.guard import Guard
 from recognition.head import ClassShard
 from recognition.margins import make_margin
 from recognition.momentum import MomentumEncoder
-from recognition.objective import Losses, NotFiniteError, Objective
+from recognition.objective import Objective
+from recognition.outcome import Losses, NotFiniteError
 from recognition.pools import make_pool
 from recognition.quality import NormStatistics
 from recognition.row_optimizer import RowOptimizer

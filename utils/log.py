@@ -106,9 +106,8 @@ class RunLog:
         numbers, histograms = seen
         line = {"step": step, "time": time.time(), **histograms}
         self.histograms.pieces.append(log_lines.write_histograms(line))
-        self._write(step, {f"diag/{name}": value for name, value in numbers.items()})
         self.board.pieces.append(log_lines.histogram_event(line))
-        self._update_files()
+        self._write(step, {f"diag/{name}": value for name, value in numbers.items()})
 
     def has_evaluation(self, step: int) -> bool:
         """Whether results of an evaluation at `step` are in the log; all ranks call together and hear the same."""

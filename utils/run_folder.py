@@ -17,14 +17,8 @@ CONTENTS = (
     *("checkpoints", "tensorboard"),
 )
 LEFTOVERS = (".*.[0-9]*.part", "*/.*.[0-9]*.part", ".writable.*", ".token.*")  # of a process that was killed
-PASSING = {
-    "config.json",
-    "metrics.jsonl",
-    "diagnostics.jsonl",
-    "damaged.txt",
-    "checkpoints",
-    "tensorboard",
-}  # what a run has at first
+# what a run has at first
+PASSING = {"config.json", "metrics.jsonl", "diagnostics.jsonl", "damaged.txt", "checkpoints", "tensorboard"}
 PATIENCE, AT_ONCE = 20.0, 1.0  # seconds for the processes of a training that was stopped to end; not worth a word
 
 locked: dict[Path, int] = {}  # the folders that this process has locked, and the handles that hold them

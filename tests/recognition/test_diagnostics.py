@@ -10,6 +10,7 @@ import torch
 from recognition.diagnostics import BINS, histogram
 from recognition.quality import NormStatistics, partition
 from tests import gloo, ranks
+from tests.recognition.test_variant import OFFICIAL
 
 N, D, P, T, INPUTS = 7, 5, 6, 8, 9
 VIEWS = ("original", "augmented")
@@ -118,7 +119,10 @@ CASES = {
     "momentum, two micro-batches": {"pool": "momentum", "acc": 2},
     "batch": {"pool": "batch"},
     "no pool": {"pool": "none"},
-}
+    "the released code, and consistency": {
+        "variant": OFFICIAL | {"consistency_weight": 0.6}, "same_identity": "zero", "keys": "clamped", "acc": 2,
+    },
+}  # fmt: skip
 
 
 @cache

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from recognition.guard import Guard
-from recognition.objective import NotFiniteError
+from recognition.outcome import NotFiniteError
 from tests import gloo, ranks
 from tests.recognition.test_objective import P, make_case
 

@@ -66,14 +66,18 @@ def test_queue_holds_the_newest_rows_whatever_the_ranks(pool, world_size):
             torch.testing.assert_close(torch.cat([part[name] for part in parts])[order], value)
 
 
+@pytest.mark.parametrize("gate", ["hard", "sigmoid"])
 @pytest.mark.parametrize("world_size", [2, 3, 4])
-def test_sampled_classes_do_not_depend_on_the_ranks(world_size):
-    case = make_case(sample_rate=0.4)
+def test_sampled_classes_do_not_depend_on_the_ranks(world_size, gate):
+    case = make_case(sample_rate=0.4, variant={"quality_gate": gate})
     alone = gloo.run(1, ranks.objective_steps, case)[0]
     together = gloo.run(world_size, ranks.objective_steps, case)
-    full = gloo.run(1, ranks.objective_steps, make_case())[0]
+    full = gloo.run(1, ranks.objective_steps, case | {"sample_rate": 1.0})[0]
     for step in range(T):
         torch.testing.assert_close(together[0][step]["losses"], alone[step]["losses"], rtol=1e-9, atol=1e-9)
+        for key in ("grad_h", "grad_W"):
+            whole = torch.cat([rank[step][key] for rank in together])
+            torch.testing.assert_close(whole, alone[step][key], rtol=1e-8, atol=1e-9)
     assert any(a["losses"][1] < f["losses"][1] - 1e-6 for a, f in zip(alone, full, strict=True))
 
 

@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from configs.base import choices
 from recognition.build import make_contrast_weight, make_objective, make_optimizer
-from recognition.head import ClassShard
-from recognition.margins import make_margin
+from recognition.contrast import DENOMINATORS
+from recognition.head import INITS, ClassShard
+from recognition.margins import LOSSES, make_margin
 from recognition.objective import Objective
-from recognition.pools import BatchPool, clamp, make_pool
-from recognition.quality import NormStatistics, partition
+from recognition.pool import KEYS, SAME_IDENTITY, clamp
+from recognition.pools import NAMES, BatchPool, ProxyQueue, make_pool
+from recognition.quality import SCOPES, NormStatistics, partition
+from recognition.queue import DTYPES
 from recognition.variant import WORDS, Variant
 from tests import gloo, ranks
 from tests.transcription import make_case, transcription
@@ -192,8 +196,18 @@ def test_settings_that_do_not_go_together_are_named():
             BatchPool(**options)
     with pytest.raises(ValueError, match="quality_statistics='x': expected one of"):
         NormStatistics(scope="x")
+    for share in (0.0, 1.0):
+        with pytest.raises(ValueError, match=re.escape(f"quality_lq_share={share}: expected a share in (0, 1)")):
+            NormStatistics(lq_share=share)
     with pytest.raises(ValueError, match="proxy_init='x': expected one of"):
         ClassShard(3, 4, init="x")
+
+
+def test_a_config_knows_the_words_that_the_code_knows():
+    known = WORDS | {"contrast_same_identity": SAME_IDENTITY, "queue_keys": KEYS, "quality_statistics": SCOPES}
+    known |= {"pool": NAMES, "queue_delta": ProxyQueue.DELTAS, "queue_dtype": DTYPES, "proxy_init": INITS}
+    known |= {"contrast_denominator": DENOMINATORS, "loss": LOSSES}
+    assert {key: choices[key] for key in known} == known
 
 
 def test_a_rank_needs_two_samples_for_its_statistics():

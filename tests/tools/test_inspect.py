@@ -157,6 +157,17 @@ def test_a_model_without_its_run(data, model, tmp_path, capsys):
     assert "threshold 0.2, the paper's" in capsys.readouterr().out
 
 
+def test_a_model_whose_threshold_moved(data, model, tmp_path):
+    config = json.loads((model.parent / "config.json").read_text()) | {"quality_lq_share": 0.1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.pt").write_bytes(model.read_bytes())
+    words = [data, "--model", tmp_path / "model.pt", "--faces", 1, "--columns", 1, "--output", tmp_path / "sheet.png"]
+    with pytest.raises(ValueError, match="quality_lq_share=0.1: its threshold moved; --threshold takes one"):
+        run(*words, "--statistics", 6)
+    run(*words, "--statistics", 6, "--threshold", 0.5)
+    assert (tmp_path / "sheet.png").exists()
+
+
 @pytest.mark.parametrize(
     "words, message",
     [

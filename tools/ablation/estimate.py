@@ -27,7 +27,7 @@ FEW, TIMES = 8, 5  # images of a step that a CPU measures, and how many of them
 FILL = 1024  # queue rows that are enqueued together
 KIND = (  # rows that are alike in these keys and in the number of images and views take as long for a step
     *("network", "embedding_size", "dropout", "optimizer", "loss", "sample_rate", "fp16"),
-    *("pool", "queue_size", "queue_dtype"),
+    *("pool", "queue_size", "queue_dtype", "contrast_queries"),
 )
 CAVEAT = "from steps on random images here; without start-up, reading of images, evaluations and messages between GPUs"
 
@@ -44,8 +44,8 @@ class Training:
     """Steps of one rank on random images, as train.py takes them; every pair is contrasted, which is the most."""
 
     def __init__(self, cfg: EasyDict, classes: int, device: torch.device):
-        cfg = EasyDict(cfg, quality_threshold=None, quality_lq_share=None)
-        cfg.lr = 1e-6  # random images are not to train anything
+        every = {"quality_threshold": None, "quality_lq_share": None}
+        cfg = EasyDict(cfg, **every, lr=1e-6)  # random images are not to train anything
         self.cfg, self.classes, self.device = cfg, classes, device
         self.backbone = get_backbone(cfg.network, cfg.embedding_size, dropout=cfg.dropout)
         self.backbone = self.backbone.to(device, memory_format=torch.channels_last)

@@ -146,6 +146,11 @@ def _embed(options: argparse.Namespace, source) -> Embed:
 def _threshold(options: argparse.Namespace, config: dict) -> float:
     if options.threshold is not None:
         return options.threshold
+    if config.get("quality_lq_share") is not None:
+        raise ValueError(
+            f"the model's run has quality_lq_share={config['quality_lq_share']}: its threshold moved; --threshold "
+            f"takes one, such as the last of its metrics.jsonl"
+        )
     if config.get("quality_threshold") is None:
         print(f"threshold {THRESHOLD}, the paper's: the model's run has none; --threshold takes another")
         return THRESHOLD

@@ -326,6 +326,7 @@ def test_the_prospect_of_runs_side_by_side(place):
     assert "8 runs to go: 9.0 hours" in text and ", 2.0 with 20 at a time" in text
 
 
-def test_every_row_has_a_step_to_measure(place):
-    cfg = study(place, names=("beyond",)).runs["share 0.1"][0].cfg
-    assert estimate.step_seconds(cfg, 11, 8, torch.device("cpu")) > 0
+def test_the_prospect_of_what_is_beyond_the_paper(place, capsys):
+    assert main(command(place, "tables=beyond", "--dry-run"), {}) == 0
+    keys = {row[1]: row[2] for row in shown_rows(capsys.readouterr().out) if row[1].startswith("beyond/")}
+    assert len(keys) == len(tables.TABLES["beyond"].rows) and keys["beyond/share 0.1"] == "quality_lq_share=0.1"
