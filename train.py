@@ -371,4 +371,6 @@ def farewell(folder: Path, results: dict, cfg) -> str:
 
 if __name__ == "__main__":
     with user_errors():
-        sys.exit(main(sys.argv[1:]))
+        code = main(sys.argv[1:])
+        parallel.leave(code)
+        sys.exit(code)

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 _hosts: list = [None]  # the group for messages between hosts; None: the default group
+_joined = False  # whether this process is, or has been, in a group
 
 
 class World(NamedTuple):
@@ -53,6 +54,7 @@ def init(device: str = "auto", timeout_minutes: float = 30) -> World:
     Raises:
         ValueError: `device` asks for a GPU that is not there.
     """
+    global _joined
     size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     chosen = choose_device(device, local_rank)
     if chosen.type == "cuda":
@@ -61,6 +63,7 @@ def init(device: str = "auto", timeout_minutes: float = 30) -> World:
     if size > 1 and not dist.is_initialized():
         with _ended_by_sigterm():
             dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=timeout)
+        _joined = True
     if chosen.type == "cuda" and size > 1:
         _hosts[0] = dist.new_group(backend="gloo", timeout=timeout)
     return World(rank(), world_size(), local_rank, chosen)
@@ -113,12 +116,12 @@ def shutdown() -> None:
 
 
 def leave(code: int) -> None:
-    """End a process of a group because of an error, while others may be waiting in it; without a group do nothing.
+    """End a process that is or has been in a group, while others may be waiting in it; without a group do nothing.
 
     What is registered with atexit is done. The interpreter's own end is left out: it can destroy a thread of gloo that
-    still waits, which aborts the process, and the exit code and the message would be the abort's.
+    still waits, or has not ended yet, which aborts the process, and the exit code and the message would be the abort's.
     """
-    if dist.is_initialized():
+    if _joined:
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()

@@ -205,4 +205,6 @@ if __name__ == "__main__":
     with user_errors(), inject(json.loads(sys.argv[1])):
         own = [fault["word"] for fault in json.loads(sys.argv[1]) if fault["rank"] == int(os.environ["RANK"])
                and fault["what"] == "word"]  # fmt: skip
-        sys.exit(train_py.main([*sys.argv[2:], *own]))
+        code = train_py.main([*sys.argv[2:], *own])
+        parallel.leave(code)
+        sys.exit(code)
