@@ -70,7 +70,7 @@ def shot(index: int, distance: int) -> Shot:
         index: of the image in its set.
         distance: 1, 2 or 3.
     """
-    ranges = DISTANCES[distance]
+    ranges, distance = DISTANCES[distance], int(distance)  # which may be a small numpy integer
     light, kind, amount, angle, side, noise, quality = uniforms(0, distance, np.array([index]), Purpose.CAMERA, 7)[0]
     blur = (
         (round(_between(ranges.defocus, amount), 1), None, None)  # few levels: each has a matrix that is kept
