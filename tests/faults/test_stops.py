@@ -42,9 +42,10 @@ def test_a_signal_during_an_evaluation_leaves_it_to_the_next_start(data, trial, 
     whole = Trial(data, tmp_path / "whole", *TARGETS)
     assert whole.again()[1] == ""
     trial.words += TARGETS
-    fault = {"at": "evaluation", "step": 4, "rank": 1, "what": "ask_to_stop", "signal": "SIGTERM"}
-    assert stopped(trial.ends(fault), trial, "SIGTERM") == 4
-    assert "val/" not in (trial.folder / "metrics.jsonl").read_text()
+    fault = {"at": "evaluation", "rank": 1, "what": "ask_to_stop", "signal": "SIGTERM"}
+    for step in (4, 0):  # the second start has taken no step of its own yet, and must not take one
+        assert stopped(trial.ends(fault | {"step": step}), trial, "SIGTERM") == 4
+        assert "val/" not in (trial.folder / "metrics.jsonl").read_text()
     trial.ends_as(whole)
     results = [(folder / "results.json").read_text() for folder in (whole.folder, trial.folder)]
     assert results[0].replace(str(whole.folder), "") == results[1].replace(str(trial.folder), "")
