@@ -121,7 +121,7 @@ def main(words: list[str]) -> int:
     step, stream, why = start_step, iter(()), None
     if 0 < start_step < last_step and evaluation_is_due(start_step) and not log.has_evaluation(start_step):
         run.evaluate(targets, start_step, log, stop)  # it was stopped before it could
-        why = run.agree(stop)  # again: no step before this evaluation is there
+        why = run.agree(stop)  # stopped again: a checkpoint of a later step would hide that it is missing
     watchdog = Watchdog(cfg.step_timeout, print)
     for step in range(start_step + 1, last_step + 1) if why is None else ():
         epoch, within = divmod(step - 1, steps_per_epoch)
