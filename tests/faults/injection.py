@@ -67,11 +67,18 @@ def fill_the_disk(fault: dict) -> None:
     """What is being written raises; or an open file of that name is on a full disk from now on."""
     if "file" not in fault:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    (handle,) = [link for link in links if str(link.readlink()) == fault["file"]]
+    (handle,) = [name for name in os.listdir("/proc/self/fd") if file_behind(name) == fault["file"]]
     full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, int(handle.name))
+    os.dup2(full, int(handle))
     os.close(full)
+
+
+def file_behind(descriptor: str) -> str | None:
+    """None: closed since it was listed, by another thread or as the one that listed it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:
+        return None
 
 
 def remove_the_folder(fault: dict) -> None:
