@@ -99,6 +99,7 @@ def main(words: list[str]) -> int:
     row_optimizer = RowOptimizer(cfg.optimizer, objective.head.weight, cfg.momentum, cfg.weight_decay)
     amp_dtype = getattr(torch, cfg.amp_dtype)
     amp = cfg.fp16 and not cpu
+    quality_is_known = cfg.quality_source == "sharpness"
     scaler = torch.amp.GradScaler(world.device.type, enabled=amp and amp_dtype == torch.float16, growth_interval=100)
     diagnostics = make_diagnostics(cfg, objective, backbone, scaler)
     state = TrainingState(backbone, objective, optimizer, row_optimizer, encoder, diagnostics.sample)
@@ -149,7 +150,7 @@ def main(words: list[str]) -> int:
                     with torch.autocast(world.device.type, amp_dtype, enabled=amp):
                         h_pVD = network(images).unflatten(0, (len(labels), -1))
                         key_h_pD = encoder(images[:: len(cfg.views)]) if encoder is not None else None
-                    known_pV = loader.sharpness(epoch, batch, world.device) if cfg.quality_source != "norm" else None
+                    known_pV = loader.sharpness(epoch, batch, world.device) if quality_is_known else None
                     losses = objective(h_pVD, labels, key_h_pD, pairs, known_pV)
                     h_pVD.retain_grad()
                     scaler.scale(losses.total / cfg.gradient_acc).backward()
@@ -298,6 +299,8 @@ class Run:
         tensors = OrderedDict((name, shared[f"backbone.{name}"]) for name in own)
         tensors._metadata = own._metadata
         norms = {"norm_mean": float(shared["quality.mean"]), "norm_std": float(shared["quality.std"])}
+        if self.cfg.quality_source == "direction":  # they are of something else
+            norms = {}
         save_model(self.folder / "model.pt", tensors, self.cfg.network, self.cfg.embedding_size, **norms)
         self.folder.keep()
 

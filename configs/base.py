@@ -119,7 +119,9 @@ config.encoder_momentum = 0.999  # pool="momentum": share of the old weights the
 # --- beyond the paper, off by default (docs/method.md)
 config.quality_lq_share = None  # share of LQ samples in (0, 1): the threshold, from quality_threshold on, follows it
 config.contrast_ramp = (0.0, 0.0)  # epochs between which the contrast's weight rises from 0
-config.quality_source = "norm"  # "sharpness": the partition goes by the share of its side that a view has kept
+# What tells quality. "direction": h's component along the way that augmenting moves features; "sharpness": the
+# partition goes by the share of its side that a view has kept.
+config.quality_source = "norm"
 config.consistency_weight = 0.0  # factor on 1 - cos(q, k), all pairs, the original's gradient stopped
 
 # Types of the keys that may be None, and of those that take more than their default shows.
@@ -180,7 +182,7 @@ choices = {
     "proxy_init": ("normal", "unit"),
     "quality_statistics": ("global", "rank"),
     "quality_gate": ("hard", "sigmoid"),
-    "quality_source": ("norm", "sharpness"),
+    "quality_source": ("norm", "direction", "sharpness"),
     "classified_views": ("all", "originals"),
     "contrast_queries": ("augmented", "both"),
     "positive_gradient": ("stopped", "kept"),

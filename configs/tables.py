@@ -123,6 +123,8 @@ TABLES = {
             "known quality": Row({"quality_source": "sharpness"}),
             "known quality, 0.3": Row({"quality_source": "sharpness", "quality_threshold": 0.3}),
             "known quality, no contrast": Row({"quality_source": "sharpness", "pool": "none"}),
+            "direction": Row({"quality_source": "direction"}),
+            "direction, share 0.25": Row({"quality_source": "direction", "quality_lq_share": 0.25}),
             "consistency": Row({"consistency_weight": 1.0}),
             "both queries, share 0.25": Row({"contrast_queries": "both", "quality_lq_share": 0.25}),
         },

@@ -11,6 +11,7 @@ from recognition.data.dali import DaliLoader
 from recognition.data.loader import Loader, ViewBatches
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.diagnostics import Diagnostics
+from recognition.direction import DirectionStatistics
 from recognition.head import ClassShard
 from recognition.margins import make_margin
 from recognition.objective import Objective
@@ -52,10 +53,7 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
         cfg.pool, head, cfg.embedding_size, size, cfg.queue_delta, cfg.queue_dtype,
         same_identity=cfg.contrast_same_identity, keys=cfg.queue_keys,
     )  # fmt: skip
-    quality = NormStatistics(
-        cfg.quality_ema, cfg.quality_scale, cfg.quality_mean, cfg.quality_std, cfg.quality_statistics,
-        cfg.quality_lq_share, cfg.quality_threshold or 0.0,
-    )  # fmt: skip
+    quality = _make_quality(cfg)
     variant = Variant(
         cfg.quality_gate, cfg.classified_views, cfg.contrast_gate, cfg.contrast_queries, cfg.positive_gradient,
         cfg.contrast_rescale, cfg.consistency_weight,
@@ -66,16 +64,27 @@ def make_objective(cfg, num_classes: int, world: parallel.World) -> Objective:
     )  # fmt: skip
 
 
+def _make_quality(cfg) -> NormStatistics:
+    options = {
+        "c": cfg.quality_scale, "std": cfg.quality_std, "scope": cfg.quality_statistics,
+        "lq_share": cfg.quality_lq_share, "start": cfg.quality_threshold or 0.0,
+    }  # fmt: skip
+    if cfg.quality_source == "direction":
+        return DirectionStatistics(cfg.embedding_size, cfg.quality_ema, **options)
+    return NormStatistics(cfg.quality_ema, mean=cfg.quality_mean, **options)
+
+
 def _check_views(cfg) -> None:
-    if cfg.quality_source != "norm" and (cfg.dali or cfg.quality_lq_share or cfg.quality_gate != "hard"):
+    if cfg.quality_source == "sharpness" and (cfg.dali or cfg.quality_lq_share or cfg.quality_gate != "hard"):
         raise ValueError(
             f"quality_source={cfg.quality_source!r} goes with dali=False, quality_lq_share=None, quality_gate='hard'"
         )
     pair = tuple(cfg.views) == ("original", "augmented")
     if cfg.pool != "none" and not pair:
         raise ValueError(f"pool={cfg.pool!r} with views={cfg.views}: the contrast needs ('original', 'augmented')")
-    if cfg.consistency_weight and not pair:
-        raise ValueError(f"consistency_weight with views={cfg.views}: expected ('original', 'augmented')")
+    if (cfg.consistency_weight or cfg.quality_source == "direction") and not pair:
+        key = "consistency_weight" if cfg.consistency_weight else "quality_source='direction'"
+        raise ValueError(f"{key} with views={cfg.views}: expected ('original', 'augmented')")
     if cfg.classified_views == "originals" and cfg.views[0] != "original":
         raise ValueError(f"classified_views='originals' with views={cfg.views}: expected 'original' as the first")
 

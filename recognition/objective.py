@@ -91,7 +91,7 @@ class Objective(nn.Module):
         z_PV = h_PVD.norm(dim=2)
         u_PVD = h_PVD / z_PV.clamp_min(1e-12)[..., None]
 
-        z_hat_PV = self.quality.observe(z_PV)
+        z_hat_PV = self.quality.observe(self.quality.measure(h_PVD.detach(), z_PV))
         grade_PV = z_hat_PV if known_pV is None else 2 * parallel.gather_rows(known_pV, len(y_P)) - 1
         is_hq_PV, is_lq_P = partition(grade_PV, self._b())
 

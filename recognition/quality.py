@@ -14,6 +14,8 @@ SCOPES = ("global", "rank")
 class NormStatistics(nn.Module):
     """Mean and standard deviation of feature norms over the global batches, as exponential moving averages (Eq. 1).
 
+    What is measured of a feature is its norm; a subclass may measure something else (recognition/direction.py).
+
     Args:
         ema: weight of the newest batch.
         c: scale of the indicator (AdaFace's h), keeps most indicators within (-1, 1).
@@ -27,6 +29,8 @@ class NormStatistics(nn.Module):
     Raises:
         ValueError: another scope, or a share outside (0, 1).
     """
+
+    LIMITS = (0.001, 100.0)  # of what is measured, against outliers
 
     def __init__(
         self,
@@ -48,6 +52,10 @@ class NormStatistics(nn.Module):
         self.register_buffer("std", torch.tensor(std))
         if lq_share is not None:
             self.register_buffer("b", torch.tensor(start))
+
+    def measure(self, h_PVD: torch.Tensor, z_PV: torch.Tensor) -> torch.Tensor:
+        """(P, V): what tells the quality of each feature of one global batch, here its norm."""
+        return z_PV
 
     @torch.no_grad()
     def observe(self, z_PV: torch.Tensor) -> torch.Tensor:
@@ -83,14 +91,14 @@ class NormStatistics(nn.Module):
     @torch.no_grad()
     def update(self, z_B: torch.Tensor) -> None:
         """Take in the norms of one global batch, of any shape; at least two, float."""
-        z_B = z_B.detach().clamp(0.001, 100).to(self.mean.dtype)
+        z_B = z_B.detach().clamp(*self.LIMITS).to(self.mean.dtype)
         self.mean.lerp_(z_B.mean(), self.ema)
         self.std.lerp_(z_B.std(), self.ema)
 
     @torch.no_grad()
     def indicator(self, z_B: torch.Tensor) -> torch.Tensor:
         """z_hat in [-1, 1] of each norm, without gradient; same shape."""
-        z_B = z_B.detach().clamp(0.001, 100)
+        z_B = z_B.detach().clamp(*self.LIMITS)
         return (self.c * (z_B - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z_B.dtype)
 
     def numbers(self) -> dict[str, float]:

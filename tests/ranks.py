@@ -15,6 +15,7 @@ from eval.features import extract
 from recognition import build, pool_diagnostics, sharded
 from recognition.backbones import get_backbone
 from recognition.diagnostics import Diagnostics
+from recognition.direction import DirectionStatistics
 from recognition.guard import Guard
 from recognition.head import ClassShard
 from recognition.margins import make_margin
@@ -48,11 +49,16 @@ def make_objective(case: dict) -> Objective:
     )  # fmt: skip
     if pool is not None and "queue_dtype" not in case:
         pool = pool.to(dtype)
-    statistics = NormStatistics(
-        case.get("ema", 0.3), mean=2.0, std=1.0, scope=case.get("statistics", "global"),
-        lq_share=case.get("lq_share"), start=case["threshold"] or 0.0,
-    )  # fmt: skip
-    statistics = statistics.to(dtype)
+    options = {
+        "std": 1.0, "scope": case.get("statistics", "global"), "lq_share": case.get("lq_share"),
+        "start": case["threshold"] or 0.0,
+    }  # fmt: skip
+    direction = case.get("source") == "direction"
+    statistics = (
+        DirectionStatistics(case["D"], case.get("ema", 0.3), **options)
+        if direction
+        else NormStatistics(case.get("ema", 0.3), mean=2.0, **options)
+    ).to(dtype)
     margin = make_margin(
         case.get("loss", "adaface"), 0.4, case.get("margin_list", (1.0, 0.5, 0.0)),
         norm_range=(1.0, 5.0), norm_weight=3.0,

@@ -159,7 +159,13 @@ def test_on_as_many_ranks_too(data, whole, tmp_path, size, pool):
 
 def test_with_every_option_of_the_released_code_and_beyond_it_too(data, tmp_path):
     """What they keep is in the checkpoint: statistics of the first rank, the threshold, two groups of parameters."""
-    beyond = ("quality_lq_share=0.3", "consistency_weight=0.5", "contrast_ramp=(0.5,1)", "keep_checkpoints=99")
+    beyond = (
+        "quality_lq_share=0.3",
+        "quality_source=direction",
+        "consistency_weight=0.5",
+        "contrast_ramp=(0.5,1)",
+        "keep_checkpoints=99",
+    )
     words = ("preset=official", "network=mini", "pool=proxy", *beyond, "num_epoch=1", "val_targets=[]")
     run(2, data, tmp_path / "whole", *words)
     cut(tmp_path / "whole", tmp_path / "cut", 4)
@@ -167,6 +173,7 @@ def test_with_every_option_of_the_released_code_and_beyond_it_too(data, tmp_path
     assert_ended_alike(tmp_path / "whole", tmp_path / "cut", exact=True)
     lines = [line for line in log(tmp_path / "whole") if "loss_contrastive" in line]
     assert lines[-1]["loss_contrastive"] > 0 and lines[-1]["skipped"] == 0
+    assert saved(every(tmp_path / "whole" / "checkpoints")[-1])["quality.direction_D"].norm() > 0
     b = float(saved(every(tmp_path / "whole" / "checkpoints")[-1])["quality.b"])
     assert b == lines[-1]["threshold"] != pytest.approx(0.2)
 

@@ -47,12 +47,18 @@ def transcription(case: dict, ranks: int = 1) -> list[dict]:
     both, kept = options.get("contrast_queries") == "both", options.get("positive_gradient") == "kept"
     soft = options.get("quality_gate") == "sigmoid" and b is not None
     mean, std, queue, report = torch.tensor(2.0).double(), torch.tensor(1.0).double(), [], []
+    direction = torch.zeros(case["D"]).double() if case.get("source") == "direction" else None
+    mean = mean if direction is None else torch.tensor(0.0).double()
     loss, t = case.get("loss", "adaface"), 0.0  # t of CurricularFace
     for (h_PVD, y_P, key_h_PD), W in zip(case["batches"], case["W_steps"], strict=True):
         h = h_PVD.clone().requires_grad_()
         W = W.clone().requires_grad_()
         z = torch.stack([h[p, v].norm() for p in range(len(y_P)) for v in range(V)]).detach().clamp(0.001, 100)
         ema, parts = case.get("ema", 0.3), [list(range(len(z)))]
+        if direction is not None:
+            apart = sum(h_PVD[p, 0] - h_PVD[p, 1] for p in range(len(y_P))) / len(y_P)
+            direction = direction + ema * (apart - direction)
+            z = torch.stack([torch.dot(h_PVD[p, v], unit(direction)) for p in range(len(y_P)) for v in range(V)])
         if case.get("statistics") == "rank":
             parts = [[i for p in owned for i in range(p * V, p * V + V)] for owned in owners(len(y_P), ranks)]
         z_hat, before = [], (mean, std)

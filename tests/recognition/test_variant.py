@@ -12,6 +12,7 @@ import torch
 from configs.base import choices
 from recognition.build import make_contrast_weight, make_objective, make_optimizer
 from recognition.contrast import DENOMINATORS
+from recognition.direction import DirectionStatistics
 from recognition.head import INITS, ClassShard
 from recognition.margins import LOSSES, make_margin
 from recognition.objective import Objective
@@ -54,6 +55,10 @@ CASES = {
     "beyond: the threshold follows a share": {"lq_share": 0.3, "threshold": 0.4375},
     "beyond: consistency": {"variant": {"consistency_weight": 0.6}},
     "beyond: known qualities": {"known": torch.rand(6, 5, 2, generator=torch.Generator().manual_seed(1))},
+    "beyond: the direction of degradation": {"source": "direction"},
+    "beyond: the direction of degradation, by share, of each rank": {
+        "source": "direction", "lq_share": 0.3, "threshold": 0.4375, "statistics": "rank",
+    },
     "all of them and beyond": {
         "variant": OFFICIAL | {"consistency_weight": 0.6}, "statistics": "rank", "same_identity": "zero",
         "keys": "clamped", "lq_share": 0.3, "threshold": 0.4375,
@@ -81,7 +86,10 @@ def test_equals_its_description(name, world_size):
 
 
 ALONE = ("sigmoid gate", "gradient of the original", "queries both", "same identity 0", "keys clamped", "loss weight")
-BEYOND = ("beyond: the threshold follows a share", "beyond: consistency", "beyond: known qualities")
+BEYOND = (
+    *("beyond: the threshold follows a share", "beyond: consistency", "beyond: known qualities"),
+    "beyond: the direction of degradation",
+)
 
 
 @functools.cache
@@ -146,6 +154,23 @@ def test_the_share_of_low_quality_is_what_was_asked_for(share):
     shares = torch.tensor(shares)
     for settled in (shares[200:300], shares[500:]):  # of 12800 samples: a deviation of at most 0.0045
         assert float(settled.mean()) == pytest.approx(share, abs=0.02)
+
+
+def test_the_direction_of_degradation_orders_what_the_norm_cannot():
+    """Features that keep their identity's part less and gain an offset, as degradation does to small networks."""
+    generator = torch.Generator().manual_seed(0)
+    statistics = DirectionStatistics(32, ema=0.05)
+    offset_D = 6 * torch.nn.functional.normalize(torch.randn(32, generator=generator), dim=0)
+    for _ in range(300):
+        h_PVD = torch.randn(256, 2, 32, generator=generator)
+        kept_P1 = torch.rand(256, 1, generator=generator)
+        h_PVD[:, 1] = kept_P1 * h_PVD[:, 0] + (1 - kept_P1) * offset_D
+        z_PV = h_PVD.norm(dim=2)
+        z_hat_PV = statistics.observe(statistics.measure(h_PVD, z_PV))
+    told, norm = (torch.corrcoef(torch.stack([x[:, 1], kept_P1[:, 0]]))[0, 1] for x in (z_hat_PV, z_PV))
+    assert told > 0.9 and norm < 0.5
+    is_hq_PV, _ = partition(z_hat_PV, 0.3)
+    assert is_hq_PV[:, 0].float().mean() > 0.99 > 0.9 > is_hq_PV[:, 1].float().mean()
 
 
 def test_the_contrasts_weight_rises_between_two_epochs():
