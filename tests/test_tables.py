@@ -1,5 +1,6 @@
 """configs/tables.py: the paper's rows on its recipe are settings that can be trained, and those that it describes."""
 
+import shlex
 from collections import Counter
 
 import pytest
@@ -75,3 +76,19 @@ def test_rows_of_the_same_config_are_one_run_and_have_the_papers_same_numbers(st
     assert len(study.runs) == len(ROWS) - len(again)
     for name in study.runs:
         assert len({TABLES[t].rows[r].paper for t, r in ROWS if study.rows[t, r] == name}) == 1
+
+
+def test_the_commands_of_single_rows_are_those_of_the_tables(study):
+    """docs/ablation.md: one line a run, with the keys that make its row another than the recipe."""
+    marker = '    $train "$targets" output=$runs/'
+    lines = [
+        line.removeprefix(marker) for line in (ROOT / "docs/ablation.md").read_text().splitlines() if marker in line
+    ]
+    found = {row: words for row, *words in map(shlex.split, lines)}
+    assert set(found) == {name for (table, _), name in study.rows.items() if table in ("I", "II", "III")}
+    recipe = config.load("vgg2_r34_qgface", WORDS, ROOT / "configs")
+    for row, words in found.items():
+        own, wanted = config.load("vgg2_r34_qgface", [*WORDS, *words], ROOT / "configs"), study.runs[row][0].cfg
+        changed = {key for key in recipe if wanted[key] != recipe[key]} - {"val_targets", "output", "seed"}
+        assert {key for key in recipe if own[key] != recipe[key]} == changed
+        assert all(own[key] == wanted[key] for key in changed)
