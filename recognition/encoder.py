@@ -27,18 +27,27 @@ from utils.align import TEMPLATE_SIDE
 AMP = {None: None, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
+class Unusable(NamedTuple):
+    """A photo that could not be used: its path, or "image 3" of an array, and why. As text both, in one line."""
+
+    name: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.name} cannot be used: {self.problem}"
+
+
 class Batch(NamedTuple):
     """What `FaceEncoder.stream` gives for photos that follow each other.
 
     `index` (k,) int64: the places of those that could be used among all photos; `u` (k, D) and `z` (k,): theirs. `bad`:
-    place -> path and problem of those that could not. `end`: one more than the last photo's place; the next batch
-    begins there.
+    those that could not, by their places. `end`: one more than the last photo's place; the next batch begins there.
     """
 
     index: np.ndarray
     u: np.ndarray
     z: np.ndarray
-    bad: dict[int, str]
+    bad: dict[int, Unusable]
     end: int
 
 
@@ -59,6 +68,7 @@ class FaceEncoder:
 
     Attributes:
         model: with channels, mean, std, digest and so on.
+        embed: aligned images (n, 112, 112, 3) uint8 RGB, n >= 1 -> u and z as tensors: what protocols take.
         dimension: D.
 
     Raises:
@@ -77,7 +87,7 @@ class FaceEncoder:
             raise ValueError(f"amp={amp!r}: expected 'float16', 'bfloat16' or None")
         device = device if isinstance(device, torch.device) else parallel.choose_device(device)
         self.model, self.dimension, self.detector = model, model.embedding_size, detector
-        self._embed = Embedder(model.backbone, device, model.channels, model.mean, model.std, batch_size, AMP[amp])
+        self.embed = Embedder(model.backbone, device, model.channels, model.mean, model.std, batch_size, AMP[amp])
         self.batch_size = batch_size
 
     @classmethod
@@ -130,18 +140,18 @@ class FaceEncoder:
         parts = []
         for batch in self.stream(photos, landmarks):
             for problem in batch.bad.values():
-                raise ValueError(problem)
+                raise ValueError(str(problem))
             parts.append((batch.u, batch.z))
         return self._joined(parts)
 
     def encode_usable(
         self, photos: Iterable[Photo], landmarks: Iterable[np.ndarray | None] | None = None
-    ) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+    ) -> tuple[np.ndarray, np.ndarray, dict[int, Unusable]]:
         """`encode`, but photos that cannot be used do not stop it: their rows are NaN.
 
         Returns:
-            u (n, D) and z (n,) as `encode`, and place -> path and problem of the photos that could not be used;
-            `np.isnan(z)` marks them too.
+            u (n, D) and z (n,) as `encode`, and the photos that could not be used by their places, which
+            `np.isnan(z)` marks too.
 
         Raises:
             ValueError: another number of landmarks than photos.
@@ -171,7 +181,7 @@ class FaceEncoder:
         for photo, face in faces(_each(photos), landmarks, self.detector, self.batch_size):
             name = name_of(photo, end)
             if face.image is None:
-                bad[end] = f"{name} cannot be used: {face.problem}"
+                bad[end] = Unusable(name, face.problem)
             else:
                 images[len(index)] = face.image
                 index.append(end)
@@ -206,8 +216,10 @@ class FaceEncoder:
             raise ValueError(f"features {a.shape} and {b.shape}: expected (n, D) or (D,), of one D")
         return np.clip(a @ b.T, -1, 1)
 
-    def _batch(self, images: np.ndarray, index: list[int], names: list[str], bad: dict[int, str], end: int) -> Batch:
-        u, z = self._embed(images[: len(index)]) if index else (torch.empty(0, self.dimension), torch.empty(0))
+    def _batch(
+        self, images: np.ndarray, index: list[int], names: list[str], bad: dict[int, Unusable], end: int
+    ) -> Batch:
+        u, z = self.embed(images[: len(index)]) if index else (torch.empty(0, self.dimension), torch.empty(0))
         u, z = u.numpy(), z.numpy()
         finite = np.isfinite(z)
         for place in np.flatnonzero(~finite):

@@ -3,9 +3,9 @@
     FaceEncoder.open("model.pt", detector=YuNet("face_detection_yunet_2023mar.onnx"))
 
 YuNet gives a row of 15 numbers for each face: box x, y, width, height; right eye, left eye, nose, right and left corner
-of the mouth, x and y of each; score. Right and left are the *person's*, so the right eye is on the image's left: this is
-ArcFace's order already, and turning it round would mirror every face's landmarks. OpenCV's own FaceRecognizerSF takes
-them to the same template in this order.
+of the mouth, x and y of each; score. Right and left are the *person's*, so the right eye is on the image's left: this
+is ArcFace's order already, and turning it round would mirror every face's landmarks. OpenCV's own FaceRecognizerSF
+takes them to the same template in this order.
 """
 
 import threading
@@ -88,7 +88,7 @@ def largest(found: np.ndarray) -> np.ndarray:
 
 
 def landmarks(row: np.ndarray) -> np.ndarray:
-    """YuNet's row (15,) -> (5, 2) in ArcFace's order: eyes, nose, corners of the mouth, first those on the image's left,
-    which are the person's right ones.
+    """YuNet's row (15,) -> (5, 2) in ArcFace's order: eyes, nose, corners of the mouth, first those on the image's
+    left, which are the person's right ones.
     """
     return np.asarray(row[4:14], np.float64).reshape(5, 2)
