@@ -223,10 +223,7 @@ class FaceEncoder:
         u, z = u.numpy(), z.numpy()
         finite = np.isfinite(z)
         for place in np.flatnonzero(~finite):
-            bad = {
-                **bad,
-                index[place]: f"{names[place]} cannot be used: the model's feature of it holds NaN or infinity",
-            }
+            bad = bad | {index[place]: Unusable(names[place], "its feature holds NaN or infinity")}
         return Batch(np.array(index, np.int64)[finite], u[finite], z[finite], dict(sorted(bad.items())), end)
 
     def _joined(self, parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
