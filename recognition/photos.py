@@ -15,13 +15,13 @@ from utils.read_ahead import read_ahead
 
 LARGEST = 16_384  # pixels on a photo's side: 805 MB when decoded
 MAX_READERS = 8  # threads
-CHUNK = 8  # photos that a thread takes at a time
+CHUNK = 16  # photos that a thread takes at a time
 
 Photo = str | os.PathLike | np.ndarray  # a file of an image, or (H, W, 3) uint8 RGB
 Detector = Callable[[np.ndarray], np.ndarray | None]  # (H, W, 3) uint8 RGB -> landmarks (5, 2), None: no face
 
 UNALIGNED = (
-    f"expected an aligned face of {TEMPLATE_SIDE} x {TEMPLATE_SIDE}, it is not resized as it is; give its landmarks "
+    f"expected an aligned face of {TEMPLATE_SIDE} x {TEMPLATE_SIDE}, and nothing aligns it; give landmarks "
     "(--landmarks FILE) or a face detector (--detector YUNET.onnx)"
 )
 
@@ -79,7 +79,7 @@ def face(photo: Photo, landmarks: np.ndarray | None, detector: Detector | None) 
     try:
         return Face(aligned(decoded(photo), landmarks, detector))
     except OSError as error:
-        return Face(None, f"it cannot be read: {error.strerror or error}")
+        return Face(None, error.strerror or str(error))
     except cv2.error as error:
         return Face(None, f"OpenCV: {error.err}")
     except ValueError as error:
