@@ -10,7 +10,8 @@ Shapes: n photos, D dimension of the model's features. Features and norms are nu
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -138,10 +139,11 @@ class FaceEncoder:
                 feature; another number of landmarks than photos.
         """
         parts = []
-        for batch in self.stream(photos, landmarks):
-            for problem in batch.bad.values():
-                raise ValueError(str(problem))
-            parts.append((batch.u, batch.z))
+        with closing(self.stream(photos, landmarks)) as batches:
+            for batch in batches:
+                for bad in batch.bad.values():
+                    raise ValueError(str(bad))
+                parts.append((batch.u, batch.z))
         return self._joined(parts)
 
     def encode_usable(
@@ -166,7 +168,9 @@ class FaceEncoder:
             start = batch.end
         return *self._joined(parts), bad
 
-    def stream(self, photos: Iterable[Photo], landmarks: Iterable[np.ndarray | None] | None = None) -> Iterator[Batch]:
+    def stream(
+        self, photos: Iterable[Photo], landmarks: Iterable[np.ndarray | None] | None = None
+    ) -> Generator[Batch, None, None]:
         """Batch after batch, for more photos than memory holds features of; photos may be endless.
 
         Args:

@@ -13,7 +13,6 @@ from utils import jpeg
 from utils.align import TEMPLATE_SIDE, align
 from utils.read_ahead import read_ahead
 
-LARGEST = 16_384  # pixels on a photo's side: 805 MB when decoded
 MAX_READERS = 8  # threads
 CHUNK = 16  # photos that a thread takes at a time
 
@@ -94,7 +93,7 @@ def decoded(photo: Photo) -> np.ndarray:
         OSError: the file cannot be read.
     """
     if not isinstance(photo, np.ndarray):
-        return jpeg.decode(Path(photo).read_bytes(), LARGEST)
+        return jpeg.decode(Path(photo).read_bytes(), jpeg.MAX_PHOTO_SIDE)
     if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or not photo.size:
         raise PhotoError(f"it is {photo.shape} {photo.dtype}: expected (height, width, 3) uint8 RGB")
     return photo

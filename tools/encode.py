@@ -15,8 +15,10 @@ import argparse
 import hashlib
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from recognition import FaceEncoder
@@ -52,7 +54,14 @@ def main(words: list[str]) -> None:
         print(f"left out {notes['left_out']} photos, see {options.output / FINAL}", file=sys.stderr)
 
 
-def _write(photos: Photos, landmarks, encoder: FaceEncoder, journal: Journal, facts: dict, options) -> None:
+def _write(
+    photos: Photos,
+    landmarks: Sequence[np.ndarray | None] | None,
+    encoder: FaceEncoder,
+    journal: Journal,
+    facts: dict[str, object],
+    options: argparse.Namespace,
+) -> None:
     writer, total = GalleryWriter(journal, encoder, photos.paths), len(photos.paths)
     if writer.done:
         print(f"going on after {writer.done} of {total} photos")
