@@ -41,11 +41,11 @@ class Unusable(NamedTuple):
 class Batch(NamedTuple):
     """What `FaceEncoder.stream` gives for photos that follow each other.
 
-    `index` (k,) int64: the places of those that could be used among all photos; `u` (k, D) and `z` (k,): theirs. `bad`:
-    those that could not, by their places. `end`: one more than the last photo's place; the next batch begins there.
+    `places` (k,) int64: of those that could be used, among all photos; `u` (k, D) and `z` (k,): theirs. `bad`: those
+    that could not, by their places. `end`: one more than the last photo's place; the next batch begins there.
     """
 
-    index: np.ndarray
+    places: np.ndarray
     u: np.ndarray
     z: np.ndarray
     bad: dict[int, Unusable]
@@ -158,15 +158,16 @@ class FaceEncoder:
         Raises:
             ValueError: another number of landmarks than photos.
         """
-        parts, bad, start = [], {}, 0
+        parts, start = [], 0
+        unusable: dict[int, Unusable] = {}
         for batch in self.stream(photos, landmarks):
             u = np.full((batch.end - start, self.dimension), np.nan, np.float32)
             z = np.full(batch.end - start, np.nan, np.float32)
-            u[batch.index - start], z[batch.index - start] = batch.u, batch.z
+            u[batch.places - start], z[batch.places - start] = batch.u, batch.z
             parts.append((u, z))
-            bad |= batch.bad
+            unusable |= batch.bad
             start = batch.end
-        return *self._joined(parts), bad
+        return *self._joined(parts), unusable
 
     def stream(
         self, photos: Iterable[Photo], landmarks: Iterable[np.ndarray | None] | None = None
@@ -180,22 +181,24 @@ class FaceEncoder:
             ValueError: another number of landmarks than photos, or no collection of photos. Never for a bad photo.
         """
         images = np.empty((self.batch_size, TEMPLATE_SIDE, TEMPLATE_SIDE, 3), np.uint8)
+        places: list[int] = []
         names: list[str] = []
-        index, bad, end = [], {}, 0
+        bad: dict[int, Unusable] = {}
+        end = 0
         for photo, face in faces(_each(photos), landmarks, self.detector, self.batch_size):
             name = name_of(photo, end)
             if face.image is None:
                 bad[end] = Unusable(name, face.problem)
             else:
-                images[len(index)] = face.image
-                index.append(end)
+                images[len(places)] = face.image
+                places.append(end)
                 names.append(name)
             end += 1
-            if len(index) == self.batch_size:
-                yield self._batch(images, index, names, bad, end)
-                names, index, bad = [], [], {}
-        if index or bad:
-            yield self._batch(images, index, names, bad, end)
+            if self.batch_size in (len(places), len(bad)):
+                yield self._batch(images, places, names, bad, end)
+                places, names, bad = [], [], {}
+        if places or bad:
+            yield self._batch(images, places, names, bad, end)
 
     def indicator(self, z: np.ndarray) -> np.ndarray:
         """The quality indicator z_hat (Eq. 1) of norms: (n,) float32 in [-1, 1], low for low quality.
@@ -221,14 +224,15 @@ class FaceEncoder:
         return np.clip(a @ b.T, -1, 1)
 
     def _batch(
-        self, images: np.ndarray, index: list[int], names: list[str], bad: dict[int, Unusable], end: int
+        self, images: np.ndarray, places: list[int], names: list[str], bad: dict[int, Unusable], end: int
     ) -> Batch:
-        u, z = self.embed(images[: len(index)]) if index else (torch.empty(0, self.dimension), torch.empty(0))
-        u, z = u.numpy(), z.numpy()
+        u, z = np.empty((0, self.dimension), np.float32), np.empty(0, np.float32)
+        if places:
+            u, z = (part.numpy() for part in self.embed(images[: len(places)]))
         finite = np.isfinite(z)
-        for place in np.flatnonzero(~finite):
-            bad = bad | {index[place]: Unusable(names[place], "its feature holds NaN or infinity")}
-        return Batch(np.array(index, np.int64)[finite], u[finite], z[finite], dict(sorted(bad.items())), end)
+        for row in np.flatnonzero(~finite):
+            bad[places[row]] = Unusable(names[row], "its feature holds NaN or infinity")
+        return Batch(np.array(places, np.int64)[finite], u[finite], z[finite], dict(sorted(bad.items())), end)
 
     def _joined(self, parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
         if not parts:

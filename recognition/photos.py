@@ -30,10 +30,10 @@ class PhotoError(ValueError):
 
 
 class Face(NamedTuple):
-    """A photo's face, `image` (112, 112, 3) uint8 RGB; or None, and the `problem`."""
+    """A photo's face, `image` (112, 112, 3) uint8 RGB; or None and the `problem`."""
 
     image: np.ndarray | None
-    problem: str | None = None
+    problem: str = ""
 
 
 def name_of(photo: Photo, index: int) -> str:

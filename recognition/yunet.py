@@ -10,6 +10,7 @@ takes them to the same template in this order.
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,7 +71,7 @@ class YuNet:
             rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         network = self._network()
         network.setInputSize(size)
-        _, found = network.detect(np.ascontiguousarray(rgb[:, :, ::-1]))
+        found: Any = network.detect(np.ascontiguousarray(rgb[:, :, ::-1]))[1]  # None where OpenCV's types say array
         if found is None:
             return np.empty((0, 15))
         back = np.tile([width / size[0], height / size[1]], 7)

@@ -67,9 +67,9 @@ class GalleryWriter:
             self._skipped.add(self._start + place, bad.name, bad.problem)
         self._files[FEATURES].write(batch.u.tobytes())
         self._files[NORMS].write(batch.z.tobytes())
-        names = "".join(f"{self._paths[self._start + place]}\n" for place in batch.index)
+        names = "".join(f"{self._paths[self._start + place]}\n" for place in batch.places)
         self._files[NAMES].write(names.encode(errors="surrogateescape"))
-        self.done, self.written = self._start + batch.end, self.written + len(batch.index)
+        self.done, self.written = self._start + batch.end, self.written + len(batch.places)
         if self._journal.due():
             sizes = {name: file.sync() for name, file in self._files.items()}
             self._journal.note({"done": self.done, "written": self.written}, {**sizes, **self._skipped.sync()})

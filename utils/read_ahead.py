@@ -3,10 +3,11 @@
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def read_ahead(
@@ -20,7 +21,8 @@ def read_ahead(
         threads: at least 1.
         ahead: items at most that are under way or wait to be taken; default: one more than threads.
     """
-    ahead, items, under_way = ahead or threads + 1, iter(items), deque()
+    ahead, items = ahead or threads + 1, iter(items)
+    under_way: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
             while True:

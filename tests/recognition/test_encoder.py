@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -190,8 +191,15 @@ def test_a_stream_takes_photos_as_they_are_needed(encoder, images):
     stream = encoder.stream(endless())
     first, second = next(stream), next(stream)
     stream.close()
-    assert list(first.index) == [0, 1, 2, 3] and list(second.index) == [4, 5, 6, 7] and second.end == 8
+    assert list(first.places) == [0, 1, 2, 3] and list(second.places) == [4, 5, 6, 7] and second.end == 8
     assert len(taken) < 300  # batches of 4, and what the threads read ahead
+
+
+def test_a_stream_tells_of_bad_photos_before_a_good_one_comes(encoder):
+    stream = encoder.stream("none.jpg" for _ in iter(int, 1))
+    batch = next(stream)
+    stream.close()
+    assert list(batch.bad) == [0, 1, 2, 3] and batch.end == 4 and batch.u.shape == (0, 12)
 
 
 def test_features_that_are_not_finite_are_one_photos_problem(encoder, images):
@@ -199,16 +207,10 @@ def test_features_that_are_not_finite_are_one_photos_problem(encoder, images):
         def forward(self, x):
             return x.mean((2, 3)) / (x.amax((1, 2, 3)) > -1)[:, None]
 
-    model = open_model_like(encoder.model, Breaks())
+    model = replace(encoder.model, backbone=Breaks(), embedding_size=3)
     black = np.zeros((112, 112, 3), np.uint8)
     u, z, bad = FaceEncoder(model).encode_usable([images[0], black, images[1]])
     assert list(bad) == [1] and "NaN or infinity" in bad[1].problem and np.isfinite(z[[0, 2]]).all()
-
-
-def open_model_like(model, backbone):
-    from dataclasses import replace
-
-    return replace(model, backbone=backbone, embedding_size=3)
 
 
 def test_the_indicator_is_that_of_training(model, encoder):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -51,8 +52,6 @@ def test_a_folder_becomes_features_norms_and_names(data, features):
 
 
 def test_a_model_with_statistics_gives_indicators(data, tmp_path, monkeypatch):
-    from dataclasses import replace
-
     encoder = FaceEncoder.open(data.model)
     encoder.model = replace(encoder.model, norm_mean=2.0, norm_std=0.5)
     monkeypatch.setattr(encode, "open_encoder", lambda *_: encoder)
