@@ -7,32 +7,15 @@ import pytest
 from recognition import FaceEncoder
 from recognition.data.synthetic import draw
 from recognition.yunet import YuNet, landmarks, largest
-from tests.onnx_files import node, pooled, write
+from tests.onnx_files import pooled, yunet
 from utils.align import TEMPLATE, align
 
 COLOUR = np.array([7, 5, 3])  # R, G, B of the square that the network takes for a face
-OUTPUTS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """A network with YuNet's outputs. Each cell's numbers are the mean blue, green and red in it: the score their mean,
-    `bbox` and `kps` they themselves, repeated. Only a cell that is filled scores well.
-    """
-    nodes, shapes = [], {}
-    for stride in (8, 16, 32):
-        p, mean = f"p{stride}", f"m{stride}"
-        nodes += [
-            node("AveragePool", ["x"], p, kernel_shape=[stride, stride], strides=[stride, stride]),
-            node("ReduceMean", [p], mean, axes=[1], keepdims=1),
-            node("Concat", [mean, p], f"b{stride}", axis=1),
-            node("Concat", [p, p, p, mean], f"k{stride}", axis=1),
-        ]
-        parts = {"cls": mean, "obj": mean, "bbox": f"b{stride}", "kps": f"k{stride}"}
-        for name, part in parts.items():
-            nodes.append(node("Transpose", [part], f"{name}_{stride}", perm=[0, 2, 3, 1]))
-            shapes[f"{name}_{stride}"] = [1, 64 // stride, 64 // stride, OUTPUTS[name]]
-    return write(tmp_path_factory.mktemp("yunet") / "yunet.onnx", nodes, {"x": [1, 3, 64, 64]}, shapes)
+    return yunet(tmp_path_factory.mktemp("yunet") / "yunet.onnx")
 
 
 def test_a_drawn_face_is_aligned_as_opencvs_own_recogniser_aligns_it(tmp_path):

@@ -11,8 +11,9 @@ import pytest
 
 from eval.__main__ import main as evaluate
 from recognition import FaceEncoder
+from recognition.yunet import YuNet
 from tests.faces import photo, write_pairs
-from tests.onnx_files import pooled
+from tests.onnx_files import pooled, yunet
 from tools import compare, encode, search
 from tools.gallery import GalleryWriter, open_gallery
 from utils.align import TEMPLATE, align
@@ -87,6 +88,23 @@ def test_photos_are_aligned_by_a_list_of_landmarks(data, tmp_path):
     (tmp_path / "points.txt").write_text(lines[0].replace("a b", "other"))
     with pytest.raises(ValueError, match="has no landmarks of these photos: it names other.png"):
         encode.main([*words, "--landmarks", str(tmp_path / "points.txt"), "--force"])
+
+
+def test_photos_are_aligned_by_a_detector(data, tmp_path):
+    network = yunet(tmp_path / "yunet.onnx")
+    large = np.zeros((96, 128, 3), np.uint8)
+    large[16:24, 40:48] = 7, 5, 3  # what that network takes for a face
+    cv2.imwrite(str(tmp_path / "face.png"), large[:, :, ::-1])
+    cv2.imwrite(str(tmp_path / "none.png"), np.zeros_like(large))
+    words = [str(data.model), str(tmp_path / "face.png"), str(tmp_path / "none.png"), "--bad", "skip"]
+    encode.main([*words, "--detector", str(network), "--output", str(tmp_path / "f")])
+    detector = YuNet(network)
+    expected, _ = FaceEncoder.open(data.model).encode([align(large, detector(large))])
+    assert np.array_equal(open_gallery(tmp_path / "f").u, expected)
+    assert (
+        tmp_path / "f" / "skipped.txt"
+    ).read_text() == f"{tmp_path / 'none.png'}\tthe detector finds no face in it\n"
+    assert json.loads((tmp_path / "f" / "encoding.json").read_text())["detector"] == detector.digest
 
 
 def test_bad_photos_stop_or_are_left_out_and_named(data, tmp_path, capsys):
