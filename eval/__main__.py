@@ -13,7 +13,7 @@ from eval.color import check_color, verdict
 from eval.compare import compare, comparison_table
 from eval.embed import FUSIONS
 from eval.outputs import write_outputs
-from eval.results import Record, read_results
+from eval.results import Record, read_results, results_of
 from eval.table import results_table
 from eval.targets import CROSS_RESOLUTION, Opened, open_targets
 from eval.verification import BinImages
@@ -170,9 +170,7 @@ def _options(words: list[str]) -> argparse.Namespace:
 
 def _check_places(options: argparse.Namespace) -> None:
     """What would be found wrong only after hours."""
-    source = options.model or options.features
-    name = "results.json" if source.name == "model.pt" else f"{source.stem}_results.json"
-    options.output = options.output or source.with_name(name)
+    options.output = options.output or results_of(options.model or options.features)
     if options.output.suffix != ".json":
         raise ValueError(f"--output {options.output}: expected a file name that ends in .json; pictures go beside it")
     if options.against is not None:

@@ -5,9 +5,7 @@ Shapes: n images, D dimension.
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 
 from eval.embed import Embed, fused
 from utils import parallel
+from utils.read_ahead import read_ahead
 
 CHUNK = 256  # images read and embedded at a time: 10 MB
 MAX_READERS = 8  # threads; JPEG decoding and warping let go of the interpreter's lock
@@ -123,16 +122,5 @@ def unit(h: np.ndarray) -> np.ndarray:
 def chunks(images: Images, first: int, end: int) -> Iterator[np.ndarray]:
     """Images `first` to `end` in order, `CHUNK` at a time, a few chunks read ahead by threads."""
     readers = max(1, min(MAX_READERS, (os.cpu_count() or 1) // parallel.world_size()))
-    starts = iter(range(first, end, CHUNK))
-    with ThreadPoolExecutor(readers) as pool:
-        under_way: deque = deque()
-        try:
-            while True:
-                while len(under_way) <= readers and (start := next(starts, None)) is not None:
-                    under_way.append(pool.submit(images.read, start, min(start + CHUNK, end)))
-                if not under_way:
-                    return
-                yield under_way.popleft().result()
-        finally:
-            for future in under_way:
-                future.cancel()
+    starts = range(first, end, CHUNK)
+    yield from read_ahead(lambda start: images.read(start, min(start + CHUNK, end)), starts, readers)

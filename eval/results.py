@@ -72,6 +72,12 @@ def read_results(path: Path | str) -> dict:
     return content
 
 
+def results_of(model: Path | str) -> Path:
+    """Where the evaluation of a model, or of features, is written if nothing else is asked for."""
+    model = Path(model)
+    return model.with_name("results.json" if model.name == "model.pt" else f"{model.stem}_results.json")
+
+
 def evidence_file(path: Path | str, target: str) -> Path:
     """Where a target's arrays are: a folder beside results.json that is named as it is."""
     return Path(path).with_suffix("") / f"{file_stem(target)}.npz"

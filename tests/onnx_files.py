@@ -59,3 +59,23 @@ def pooled(path: Path, batch: int | str = "n", **metadata: str) -> Path:
         node("Flatten", ["p"], "h", axis=1),
     ]
     return write(path, nodes, {"x": [batch, 3, 112, 112]}, {"h": [batch, 12]}, **metadata)
+
+
+def yunet(path: Path) -> Path:
+    """A network with YuNet's outputs. Each cell's numbers are the mean blue, green and red in it: the score their mean,
+    `bbox` and `kps` they themselves, repeated. Only a cell that is filled scores well.
+    """
+    nodes, shapes = [], {}
+    for stride in (8, 16, 32):
+        pixels, mean = f"p{stride}", f"m{stride}"
+        nodes += [
+            node("AveragePool", ["x"], pixels, kernel_shape=[stride, stride], strides=[stride, stride]),
+            node("ReduceMean", [pixels], mean, axes=[1], keepdims=1),
+            node("Concat", [mean, pixels], f"b{stride}", axis=1),
+            node("Concat", [pixels, pixels, pixels, mean], f"k{stride}", axis=1),
+        ]
+        outputs = {"cls": (mean, 1), "obj": (mean, 1), "bbox": (f"b{stride}", 4), "kps": (f"k{stride}", 10)}
+        for name, (part, numbers) in outputs.items():
+            nodes.append(node("Transpose", [part], f"{name}_{stride}", perm=[0, 2, 3, 1]))
+            shapes[f"{name}_{stride}"] = [1, 64 // stride, 64 // stride, numbers]
+    return write(path, nodes, {"x": [1, 3, 64, 64]}, shapes)

@@ -11,8 +11,6 @@ import numpy as np
 from utils import jpeg
 from utils.align import TEMPLATE, TEMPLATE_SIDE, AlignError, similarity
 
-LARGEST = 16384  # pixels: some crops are most of a photo
-
 
 class FaceImages:
     """`loose_crop/` as a target's images.
@@ -92,7 +90,7 @@ def warp(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
 
 def _decoded(data: bytes) -> np.ndarray:
     """By OpenCV, as in the scripts: what libjpeg only warns of is an image there too."""
-    jpeg.check(data, LARGEST)
+    jpeg.check(data, jpeg.MAX_PHOTO_SIDE)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise jpeg.ImageError(f"image of {len(data)} bytes cannot be decoded")

@@ -7,9 +7,7 @@ import numpy as np
 
 from tools.pack.sources import Task
 from utils.align import align
-from utils.jpeg import ImageError, decode, encode
-
-LARGEST = 16_384  # pixels on a photo's side: 805 MB when decoded
+from utils.jpeg import MAX_PHOTO_SIDE, ImageError, decode, encode
 
 
 class Settings(NamedTuple):
@@ -43,7 +41,7 @@ def convert(settings: Settings, task: Task) -> Result:
 
 
 def _convert(settings: Settings, task: Task, data: bytes) -> Result:
-    rgb, side = decode(data, LARGEST), settings.side
+    rgb, side = decode(data, MAX_PHOTO_SIDE), settings.side
     if task.landmarks is not None:
         return Result(encode(align(rgb, task.landmarks, side), settings.quality), True)
     height, width = rgb.shape[:2]
