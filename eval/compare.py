@@ -52,10 +52,15 @@ def comparison_table(rows: list[Difference]) -> str:
     table.align = "r"
     table.align["target"] = table.align["metric"] = table.align["test"] = "l"
     for row in rows:
-        p = "" if row.p is None else "< 0.0001" if row.p < 1e-4 else f"{row.p:.4f}"
+        p = shown_p(row.p)
         ours, theirs = 100 * row.ours, 100 * row.theirs
         table.add_row([row.target, row.metric, f"{ours:.2f}", f"{theirs:.2f}", f"{ours - theirs:+.2f}", p, row.test])
     return table.get_string()
+
+
+def shown_p(p: float | None) -> str:
+    """Empty where it is not known."""
+    return "" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
 
 
 def _incomparable(record: Record, other: Record | None) -> str | None:

@@ -7,8 +7,9 @@ import numpy as np
 
 from eval import plots
 from eval.cross_resolution import by_resolution
-from eval.figures import Chart, standalone
+from eval.figures import Chart
 from eval.protocol import Result, file_stem
+from eval.svg import standalone
 from utils.files import replacing
 
 
@@ -72,8 +73,8 @@ def _accuracies(results: Mapping[str, Result]) -> dict[str, tuple[np.ndarray, np
     for name, result in results.items():
         sides, both, cross = by_resolution(result.metrics)
         model = f", {name}" if len(results) > 1 else ""
-        found[f"both images at that resolution{model}"] = sides, both
-        found[f"one image at it, the other as it is{model}"] = sides, cross
+        found[f"both images degraded{model}"] = sides, both
+        found[f"one of the two degraded{model}"] = sides, cross
     return found
 
 

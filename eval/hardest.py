@@ -63,7 +63,7 @@ def sheets(z: np.ndarray) -> dict[str, np.ndarray]:
     Args:
         z: (n,) norms.
     """
-    order = np.argsort(z.ravel(), kind="stable")
+    _, order = np.unique(z, return_index=True)  # sorted; one of the images that a set holds several times
     count = min(SHEET, len(order) // 2)
     chosen = {"low": order[:count], "high": order[::-1][:count]}
     found = {}

@@ -72,7 +72,7 @@ def plot_discard(of: str, curves: Mapping[str, Curve], limit: float = 0.3) -> Ch
     steps = checked(steps)
     series = list(_lines(steps, "steps"))
     for row, f in enumerate(sorted({float(fnmr[0]) for _, fnmr in steps.values()})):
-        names = ("if quality says nothing (flat), theoretical best (falling)", "") if row == 0 else ("", "")
+        names = ("quality says nothing: flat; ideal: falling", "") if row == 0 else ("", "")
         series.append(Series(names[0], np.array([0, limit]), np.array([f, f]), None))
         series.append(Series(names[1], np.array([0, f, 1]), np.array([f, 0, 0]), None))
     top = max(float(fnmr.max()) for _, fnmr in steps.values()) or 1.0

@@ -26,7 +26,8 @@ def write_results(path: Path | str, model: Path | str, model_digest: str, record
 
     `{"model", "model_digest", "targets": {target: {metric: number}}, "intervals": {target: {metric: [low, high]}},
     "provenance": {target: {"protocol", "data_digest", "options", "notes", "headline"}},
-    "environment": {what: version}}`; rates are fractions. Other targets that the file has of the same model (by its digest) stay in it.
+    "environment": {what: version}}`; rates are fractions. Other targets that the file has of the same
+    model (by its digest) stay in it.
 
     Raises:
         ValueError: a number is NaN or infinite; an earlier file stays.

@@ -5,7 +5,8 @@ from html import escape
 
 import numpy as np
 
-from eval.figures import Chart, Series, svg
+from eval.figures import Chart, Series
+from eval.svg import svg
 
 POINTS = 9  # of a curve that its table shows
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.compare import compare
+from eval.compare import Difference, compare, shown_p
 from eval.report import training
 from eval.report.html import details, figure, notes, section, table, text
 from eval.report.source import Source, open_source
@@ -100,7 +100,9 @@ def _summary(source: Source) -> str:
         rows += [(name, metric, rate(result.metrics[metric]), interval(result, metric)) for metric in result.headline]
     headline = table("Headline metrics", ("target", "metric", "%", "95 % interval"), rows, (2, 3))
     words = meanings([metric for _, metric, *_ in rows])
-    glossary = details("What the metrics mean", table("Metrics", ("metric", "meaning"), words))
+    glossary = details(
+        "What the metrics mean", f'<div class="words">{table("Metrics", ("metric", "meaning"), words)}</div>'
+    )
     headline = headline if len(rows) <= 12 else details(f"All {len(rows)} headline metrics", headline)
     return f'<ul class="lead">{said}</ul>{headline}{glossary}'
 
@@ -110,13 +112,23 @@ def _differences(ours: Source, theirs: Source, names: list[str]) -> str:
     lines = [*incomparable, *(f"{name}, {why}" for name, whys in theirs.notes.items() for why in whys)]
     if not rows:
         return notes([*lines, "the two results have no target in common"])
-    head = ("target", "metric", f"{names[0]} %", f"{names[1]} %", "points", "p", "test", "difference")
-    shown = [
-        (row.target, row.metric, rate(row.ours), rate(row.theirs), f"{100 * (row.ours - row.theirs):+.2f}",
-         "" if row.p is None else "< 0.0001" if row.p < 1e-4 else f"{row.p:.4f}", row.test, verdict(row))
-        for row in rows
-    ]  # fmt: skip
-    return f"<p>{text(comparison(rows, *names))}</p>{notes(lines)}{table('Differences', head, shown, (2, 3, 4, 5))}"
+    headline = [row for row in rows if row.metric in ours.records[row.target].result.headline]
+    further = [row for row in rows if row not in headline]
+    said = f"<p>{text(comparison(headline, *names))}</p>{notes(lines)}"
+    said += _difference_table("Differences of headline metrics", headline, names)
+    more = _difference_table("Differences of further metrics", further, names)
+    return said + (details("Further metrics", more) if further else "")
+
+
+def _difference_table(caption: str, rows: Sequence[Difference], names: Sequence[str]) -> str:
+    """What counts first: a phone shows three columns."""
+    head = ("metric", "points", "verdict", "p", "test", f"{names[0]} %", f"{names[1]} %")
+    shown = []
+    for row in rows:
+        points = f"{100 * (row.ours - row.theirs):+.2f}"
+        what = f"{row.metric} of {row.target}"
+        shown.append((what, points, verdict(row), shown_p(row.p), row.test, rate(row.ours), rate(row.theirs)))
+    return table(caption, head, shown, (1, 3, 5, 6))
 
 
 def _target(name: str, identity: str, sources: Sequence[Source], names: Sequence[str]) -> str:

@@ -1,6 +1,6 @@
 """The look of the page: one column on a phone, two on a desk, black on white in print."""
 
-from eval.figures import STYLE as CHARTS
+from eval.svg import STYLE as CHARTS
 
 STYLE = (
     CHARTS
@@ -13,7 +13,7 @@ header{padding-top:1.5rem}
 h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem}
 h2{font-size:1.35rem;margin:2.2rem 0 .6rem;padding-top:.6rem;border-top:2px solid var(--grid)}
 h3{font-size:1.08rem;margin:1.4rem 0 .4rem}
-h1,h2,h3,th,td,p,li,figcaption{overflow-wrap:anywhere}
+h1,h2,h3,p,li,figcaption,tbody th,.config td{overflow-wrap:anywhere}
 p,ul{margin:.4rem 0 .7rem}
 a{color:var(--c0)}
 a,summary,.scroll{outline-offset:2px}
@@ -28,10 +28,10 @@ nav a{display:inline-block;padding:.25rem 0}
 .scroll{overflow-x:auto;margin:.5rem 0}
 table{border-collapse:collapse;font-size:.92rem}
 th,td{padding:.28rem .8rem .28rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid)}
-td{overflow-wrap:normal}
-.config td{overflow-wrap:anywhere}
 thead th{border-bottom:2px solid var(--soft);white-space:nowrap}
-tbody th{font-weight:normal;min-width:6.5rem}
+td{white-space:nowrap}
+.config td,.words td{white-space:normal}
+tbody th{font-weight:normal;min-width:8.6rem}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 caption{text-align:left;color:var(--soft)}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
@@ -49,17 +49,20 @@ summary{cursor:pointer;padding:.25rem 0;font-weight:600}
 .faces span{display:block}
 .sheet li{width:80px}
 footer{padding:1.5rem 1rem 3rem;font-size:.9rem}
-@media (max-width:30rem){.faces img{width:72px;height:72px}.sheet li{width:72px}h1{font-size:1.4rem}}
+@media (max-width:30rem){
+th,td{padding-right:.6rem}
+.card{padding:.5rem .35rem}
+.faces img{width:72px;height:72px}.sheet li{width:72px}h1{font-size:1.4rem}}
 @media print{
 nav,.skip{display:none}
 body{font-size:10pt}
-.charts{grid-template-columns:1fr 1fr;display:block;columns:2}
-.card{break-inside:avoid;margin-bottom:.8rem}
+.charts{display:block}
+.card{display:inline-block;width:48%;margin:0 1% .8rem 0;vertical-align:top;break-inside:avoid}
 .card details{display:none}
 details::details-content{content-visibility:visible;display:block}
 summary{list-style:none}
 .scroll{overflow:visible}
-h2,h3,summary{break-after:avoid}
+h2,h3,summary,.group{break-after:avoid}
 tr{break-inside:avoid}
 }
 """

@@ -95,14 +95,14 @@ def _faces(identity: str, evidence: Mapping[str, np.ndarray], faces: Mapping[int
 def _group(group: str, images: np.ndarray, cosines: np.ndarray, faces: Mapping[int, Face]) -> str:
     pair = images.shape[1] == 2
     roles = ("first image", "second image") if pair else ("probe", "own gallery image", "most similar other")
-    where = "" if group == "probes" else f" at {group}"
+    where = {"probes": "", "clean": " as they are"}.get(group, f" at {group}")
     title = GROUPS.get(group, f"Probes{where} whose match came last: probe, own gallery image, most similar other one")
     items = []
     for row, cosine in zip(images.tolist(), cosines, strict=True):
         pictures = "".join(_image(faces[index], role) for index, role in zip(row, roles, strict=True))
         said = f"cosine {cosine[0]:.3f}" if pair else f"own {cosine[0]:.3f}, other {cosine[1]:.3f}"
         items.append(f"<li><div>{pictures}</div><span>{said}</span></li>")
-    return f'<p>{text(title)}</p><ul class="faces">{"".join(items)}</ul>'
+    return f'<p class="group">{text(title)}</p><ul class="faces">{"".join(items)}</ul>'
 
 
 def _sheets(identity: str, evidence: Mapping[str, np.ndarray], faces: Mapping[int, Face]) -> str:
@@ -112,7 +112,7 @@ def _sheets(identity: str, evidence: Mapping[str, np.ndarray], faces: Mapping[in
             f"<li>{_image(faces[index], f'norm {z:.2f}')}<span>{z:.2f}</span></li>"
             for index, z in zip(evidence[f"sheet/{side}"].tolist(), evidence[f"sheet/{side}/z"], strict=True)
         ]
-        parts.append(f'<p>{text(title)}</p><ul class="faces sheet">{"".join(items)}</ul>')
+        parts.append(f'<p class="group">{text(title)}</p><ul class="faces sheet">{"".join(items)}</ul>')
     return section(3, f"{identity}-norms", "Low and high quality", "".join(parts))
 
 

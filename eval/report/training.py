@@ -14,7 +14,8 @@ from utils import log_lines
 POINTS = 300  # of a curve; beyond them neighbours are averaged
 # title, vertical axis, names in metrics.jsonl, how to read it
 CURVES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
-    ("Losses", "loss", ("loss_classification", "loss_contrastive"), "Falling and then level is as it should be."),
+    ("Classification", "loss", ("loss_classification",), "Falling and then level is as it should be."),
+    ("Contrast", "loss before its weight", ("loss_contrastive",), "Rises as more images count as low quality."),
     ("Learning rate", "learning rate", ("lr",), "As the schedule of the config has it."),
     ("Samples of high and pairs of low quality", "share", ("hq_samples", "lq_pairs"),
      "Classified samples, and pairs that are contrasted."),

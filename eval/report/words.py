@@ -64,19 +64,21 @@ def meanings(metrics: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def verdict(row: Difference) -> str:
+    """Which of the two is better by more than chance."""
     if row.p is None:
-        return "chance not known"
+        return "not known"
     if row.p >= LEVEL:
         return "may be chance"
-    return "better" if row.ours > row.theirs else "worse"
+    return "first better" if row.ours > row.theirs else "second better"
 
 
 def comparison(rows: Sequence[Difference], ours: str, theirs: str) -> str:
     """How many differences are more than chance."""
     said = [verdict(row) for row in rows]
-    unknown = f" For {said.count('chance not known')} it is not known." if "chance not known" in said else ""
+    counts = [said.count(word) for word in ("first better", "second better", "may be chance", "not known")]
+    unknown = f" For {counts[3]} it is not known." if counts[3] else ""
     return (
-        f"Of {len(rows)} metrics {ours} is better than {theirs} in {said.count('better')} and worse in "
-        f"{said.count('worse')} by more than chance (p < {LEVEL}); {said.count('may be chance')} may be chance.{unknown} "
-        f"Nothing is corrected for looking at many metrics: of 20 that do not differ, one is expected below {LEVEL}."
+        f"Of {len(rows)} headline metrics {ours} is better than {theirs} in {counts[0]} and worse in {counts[1]} by "
+        f"more than chance (p < {LEVEL}); {counts[2]} may be chance.{unknown} Nothing is corrected for looking at many "
+        f"metrics: of 20 that do not differ, one is expected below {LEVEL}."
     )

@@ -36,7 +36,7 @@ def test_results_are_shown_and_written(run, capsys, tmp_path):
     main([str(run / "model.pt"), *words])
     shown = capsys.readouterr().out
     beside = {path.name for path in (tmp_path / "results").iterdir()}
-    kinds = (".npz", "_quality.csv", "_roc.png", "_distances.png", "_discard.png")
+    kinds = (".npz", "_quality.csv", "_faces.json", "_roc.svg", "_similarity.svg", "_discard.svg")
     assert beside == {f"{name}{kind}" for name in ("pairs", "more") for kind in kinds}
     assert (tmp_path / "results" / "more_quality.csv").read_text().count("\n") == 41
     assert len(list((tmp_path / "features").iterdir())) == 2
