@@ -39,10 +39,10 @@ def write_outputs(
     write_results(path, model, model_digest, {target.name: record})
     evidence = evidence_file(path, target.name)
     draw(evidence.parent, target.name, record.result)
-    write_faces(path, target.name, target.images if faces else None, record.result.evidence)
     if target.images is not None:
         z = features.z.astype(np.float64)
         mean, std = norms or (z.mean(), z.std())
         csv = evidence.with_name(f"{evidence.stem}_quality.csv")
         write_quality_csv(csv, target.images.names, z, indicator(z, mean, std))
+    write_faces(path, target.name, target.images if faces else None, record.result.evidence)
     return record
