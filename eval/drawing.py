@@ -35,13 +35,13 @@ def charts(of: str, results: Mapping[str, Result]) -> Iterator[tuple[str, Callab
     """
     first = next(iter(results.values()))
     having = {key: {n: r for n, r in results.items() if key in r.evidence} for key in ("far", "discarded", "rank")}
-    if any((result.evidence["far"] > 0).any() for result in having["far"].values()):
+    if any(np.any(result.evidence["far"] > 0) for result in having["far"].values()):
         yield "roc", lambda: plots.plot_roc(of, _curves(having["far"], "far", "tar"))
     if having["rank"]:
         yield "cmc", lambda: plots.plot_cmc(of, _ranks(having["rank"]))
-    if any(len(_sides(result)) > 1 for result in results.values()):
-        yield "accuracy", lambda: plots.plot_resolution(of, _accuracies(results))
-        yield "norm", lambda: plots.plot_norms(of, {name: _norms(result) for name, result in results.items()})
+    if graded := {name: result for name, result in results.items() if len(_sides(result)) > 1}:
+        yield "accuracy", lambda: plots.plot_resolution(of, _accuracies(graded))
+        yield "norm", lambda: plots.plot_norms(of, {name: _norms(result) for name, result in graded.items()})
     if having["discarded"]:
         yield "discard", lambda: plots.plot_discard(of, _curves(having["discarded"], "discarded", "fnmr"))
     if "dist" in first.evidence:

@@ -80,6 +80,11 @@ def linear(label: str, low: float, high: float, format: Callable[[float], str] =
     return Axis(label, low, high, ticks.clip(low, high).tolist(), format)
 
 
+def _scientific(value: float) -> str:
+    """1e-3, 1"""
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
+
+
 def rates(label: str, values: Sequence[np.ndarray]) -> Axis:
     """An axis from below the lowest rate to 100 %, at least 5 points high."""
     height = max(1 - min(float(rate.min()) for rate in values), 0.05)
@@ -88,13 +93,12 @@ def rates(label: str, values: Sequence[np.ndarray]) -> Axis:
 
 def logarithmic(label: str, low: float, high: float, ticks: Sequence[float] | None = None) -> Axis:
     """A logarithmic axis with marks at powers of ten, or where they are given."""
-    if ticks is None:
-        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        factors = (1,) if high / low > 50 else (1, 2, 5)
-        ticks = [factor * 10.0**power for power in powers for factor in factors]
-        return Axis(label, low, high, [tick for tick in ticks if low <= tick <= high], lambda v: f"{v:.0e}"
-                    .replace("e-0", "e-").replace("e+00", ""), log=True)  # fmt: skip
-    return Axis(label, low, high, ticks, lambda value: f"{value:g}", log=True)
+    if ticks is not None:
+        return Axis(label, low, high, ticks, lambda value: f"{value:g}", log=True)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1,) if high / low > 50 else (1, 2, 5)
+    ticks = [factor * 10.0**power for power in powers for factor in factors]
+    return Axis(label, low, high, [tick for tick in ticks if low <= tick <= high], _scientific, log=True)
 
 
 def histograms(samples: Mapping[str, np.ndarray], bins: int = 40) -> tuple[list[Series], float, float, float]:

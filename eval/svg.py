@@ -37,6 +37,7 @@ STYLE = f"""
 :root{{color-scheme:light dark;{_LIGHT}}}
 @media screen and (prefers-color-scheme:dark){{:root{{{_DARK}}}}}
 .chart text{{font:12px system-ui,"Segoe UI",Roboto,"Liberation Sans",sans-serif;fill:var(--ink)}}
+.chart .head{{font-weight:bold}}
 .chart .grid{{stroke:var(--grid);fill:none}}
 .chart .frame{{stroke:var(--soft);fill:none}}
 .chart .line{{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}}
@@ -61,9 +62,7 @@ def svg(chart: Chart, name: str, titled: bool = False) -> str:
     height = bottom + 44 + ROW * len(named)
     place = _places(chart, top, bottom)
     if titled:
-        parts.append(
-            f'<text x="{WIDTH / 2}" y="18" text-anchor="middle" font-weight="bold">{_short(chart.title)}</text>'
-        )
+        parts.append(f'<text x="{WIDTH / 2}" y="18" text-anchor="middle" class="head">{_short(chart.title)}</text>')
     parts += _axes(chart, place, top, bottom)
     parts.append(f'<clipPath id="{name}-in"><rect x="{LEFT}" y="{top - 5}" width="{WIDTH - LEFT - RIGHT}" '
                  f'height="{HEIGHT + 10}"/></clipPath><g clip-path="url(#{name}-in)">')  # fmt: skip
@@ -130,7 +129,7 @@ def _axes(chart: Chart, place: Callable, top: float, bottom: float) -> list[str]
     parts.append(
         f'<text x="{(LEFT + right) / 2}" y="{bottom + 34}" text-anchor="middle">{escape(chart.x.label)}</text>'
     )
-    parts.append(f'<text transform="rotate(-90 11 {middle})" x="11" y="{middle}" text-anchor="middle">'
+    parts.append(f'<text transform="rotate(-90 13 {middle})" x="13" y="{middle}" text-anchor="middle">'
                  f'{escape(chart.y.label)}</text>')  # fmt: skip
     return parts
 

@@ -72,11 +72,11 @@ def _charts(identity: str, name: str, results: Mapping[str, Result]) -> tuple[li
         return drawn, wrong
     if len(results) == 1:
         results = {name: next(iter(results.values()))}
-    try:
-        for kind, make in charts(name, results):
+    for kind, make in charts(name, results):
+        try:
             drawn.append(figure(make(), f"{identity}-{kind}", HOW.get(kind, PROBES)))
-    except DAMAGED as error:
-        wrong.append(f"a chart is left out, its evidence is not what it should be: {error}")
+        except DAMAGED as error:
+            wrong.append(f"chart {kind} is left out, its evidence is not what it should be: {error}")
     return drawn, wrong
 
 

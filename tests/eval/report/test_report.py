@@ -144,7 +144,8 @@ def test_evidence_that_does_not_fit_is_left_out(run):
     arrays = dict(np.load(file))
     np.savez(file, **arrays | {"tar": arrays["tar"][:-1], "hard/matched": np.array([[7, 99999]], np.int32)})
     page = Page(read(write_report(run)))
-    assert "a chart is left out, its evidence is not what it should be: curve 'lfw' has arrays" in page.text
+    assert "chart roc is left out, its evidence is not what it should be: curve 'lfw' has arrays" in page.text
+    assert "ROC: lfw" not in page.text and "Error versus discard: lfw" in page.text
     assert "faces are left out, they do not belong to the evidence" in page.text
 
 
