@@ -72,7 +72,11 @@ def _charts(identity: str, name: str, results: Mapping[str, Result]) -> tuple[li
         return drawn, wrong
     if len(results) == 1:
         results = {name: next(iter(results.values()))}
-    for kind, make in charts(name, results):
+    try:
+        kinds = list(charts(name, results))
+    except DAMAGED as error:
+        return drawn, [f"charts are left out, their evidence is not what it should be: {error}"]
+    for kind, make in kinds:
         try:
             drawn.append(figure(make(), f"{identity}-{kind}", HOW.get(kind, PROBES)))
         except DAMAGED as error:

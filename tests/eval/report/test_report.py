@@ -149,6 +149,14 @@ def test_evidence_that_does_not_fit_is_left_out(run):
     assert "faces are left out, they do not belong to the evidence" in page.text
 
 
+def test_evidence_of_another_program_is_left_out(run):
+    np.savez(evidence_file(run / "results.json", "cross_resolution"), **{"z/widepx": np.ones(3)})
+    np.savez(evidence_file(run / "results.json", "lfw"), far=np.array(["high"]), tar=np.array(["low"]))
+    page = Page(read(write_report(run)))
+    assert page.text.count("charts are left out, their evidence is not what it should be") == 2
+    assert "On lfw (200 pairs)" in page.text and "CMC: surveillance" in page.text
+
+
 def test_the_run_is_where_the_model_was_or_beside_results(runs, run, tmp_path):
     (run / "model.pt").write_bytes(b"trained again")
     assert "Classification" in Page(read(write_report(run))).text  # of the folder that results.json names
