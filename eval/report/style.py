@@ -13,7 +13,7 @@ header{padding-top:1.5rem}
 h1{font-size:1.7rem;line-height:1.2;margin:0 0 .3rem}
 h2{font-size:1.35rem;margin:2.2rem 0 .6rem;padding-top:.6rem;border-top:2px solid var(--grid)}
 h3{font-size:1.08rem;margin:1.4rem 0 .4rem}
-h1,h2,h3,p,li,figcaption,tbody th,.config td{overflow-wrap:anywhere}
+h1,h2,h3,p,li,figcaption,.config td{overflow-wrap:anywhere}
 p,ul{margin:.4rem 0 .7rem}
 a{color:var(--c0)}
 a,summary,.scroll{outline-offset:2px}
@@ -31,7 +31,7 @@ th,td{padding:.28rem .8rem .28rem 0;text-align:left;vertical-align:top;border-bo
 thead th{border-bottom:2px solid var(--soft);white-space:nowrap}
 td{white-space:nowrap}
 .config td,.words td{white-space:normal}
-tbody th{font-weight:normal;min-width:8.6rem}
+tbody th{font-weight:normal}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 caption{text-align:left;color:var(--soft)}
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}

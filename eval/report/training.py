@@ -20,7 +20,7 @@ CURVES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ("Samples of high and pairs of low quality", "share", ("hq_samples", "lq_pairs"),
      "Classified samples, and pairs that are contrasted."),
     ("Feature norms", "norm", ("norm_mean", "norm_std"), "Running mean and deviation, of which quality is made."),
-    ("Gradient", "norm before clipping", ("grad_norm",), "Peaks are steps that were clipped."),
+    ("Gradient", "norm before clipping", ("grad_norm",), "Of what is above clip_grad_norm the direction counts alone."),
     ("Speed", "images per second", ("samples_per_s",), "Of all processes together."),
     ("Cosines with keys", "cosine", ("diag/positive_cosine", "diag/negative_cosine"),
      "The positive keys should stand well above the negative ones."),
