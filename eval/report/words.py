@@ -49,7 +49,7 @@ def sentence(target: str, result: Result) -> str:
         return f"{target}: no headline"
     value = f"{100 * result.metrics[metric]:.1f}"
     said = found[1].format(value) if found else f"reaches {metric} of {value} %"
-    known = f"; 95 % interval {interval(result, metric)}" if metric in result.intervals else ""
+    known = f"; 95\N{NO-BREAK SPACE}% interval {interval(result, metric)}" if metric in result.intervals else ""
     count = next((f" ({result.metrics[kind]:,} {kind})" for kind in ("pairs", "probes") if kind in result.metrics), "")
     return f"On {target}{count} the model {said}{known}."
 
