@@ -204,7 +204,8 @@ def main(words: list[str]) -> int:
     log.close()
     if world.rank == 0:
         if not why:
-            training.write(folder.path, folder / "model.pt", results, targets)
+            for note in training.write(folder.path, folder / "model.pt", results, targets, cfg.val_faces):
+                print(f"note: {note}")
         folder.close()
         print(farewell(folder.path, results, cfg) if not why else stopped_at(step, last_step, why, words))
     parallel.barrier()
@@ -364,6 +365,7 @@ def farewell(folder: Path, results: dict, cfg) -> str:
         [
             f"model       {shown}/model.pt",
             f"results     {shown}/results.json" if results else "results     none; val_targets names the targets",
+            f"report      {shown}/report.html",
             f"log         {shown}/metrics.jsonl, tensorboard --logdir {shown}/tensorboard",
             f"checkpoint  {shown}/checkpoints",
             "next        ./run.sh configs/celeba_small.py rec=FOLDER     train on your own faces (docs/data.md)"

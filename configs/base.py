@@ -76,6 +76,7 @@ config.diagnose_every = 100  # steps between looks at the method itself (docs/di
 config.verbose = 2000  # steps between evaluations; 0: after each epoch
 config.val_targets = []  # "lfw" for lfw.bin; scface, ijbb, surveillance:FACES ...: docs/evaluation.md
 config.val_dir = None  # their folder; None: `rec`
+config.val_faces = True  # keep thumbnails of test images, and show them in report.html; False: no faces leave the set
 config.val_pairs = 600  # of its set that cross_resolution takes, a multiple of 10: it embeds each pair twelve times
 
 # --- QGFace: views and augmentation (design: view k is the original, view q the augmented image)

@@ -13,7 +13,8 @@ from eval.color import check_color, verdict
 from eval.compare import compare, comparison_table
 from eval.embed import FUSIONS
 from eval.outputs import write_outputs
-from eval.results import Record, read_results, results_of
+from eval.report.page import write_report
+from eval.results import Record, read_records, read_results, results_of
 from eval.table import results_table
 from eval.targets import CROSS_RESOLUTION, Opened, open_targets
 from eval.verification import BinImages
@@ -59,7 +60,7 @@ def _with_model(model: Model, opened: Opened, options: argparse.Namespace, how: 
     for name, target in opened.targets.items():
         try:
             features = embedded(embed, target, options.fusion, model.key(), folder)
-            records[name] = write_outputs(*place, target, features, how | model.key(), norms)
+            records[name] = write_outputs(*place, target, features, how | model.key(), norms, not options.no_faces)
         except (ValueError, OSError) as error:
             opened.wrong[name] = str(error)
             report(f"{name}: {error}")
@@ -73,19 +74,21 @@ def _with_features(opened: Opened, options: argparse.Namespace, how: dict) -> di
     ((name, target),) = opened.targets.items()
     features = read_features(options.features, options.embedding_size or WIDTH, options.fusion != "none")
     place = (options.output, str(options.features), file_digest(options.features))
-    return {name: write_outputs(*place, target, features, how)}
+    return {name: write_outputs(*place, target, features, how, faces=not options.no_faces)}
 
 
 def _show(records: dict[str, Record], options: argparse.Namespace) -> None:
     print(results_table({name: record.result for name, record in records.items()}))
     notes = [f"{name}: {note}" for name, record in records.items() for note in record.result.notes]
     if options.against:
-        rows, incomparable = compare(records, options.against)
+        _, others, unreadable = read_records(options.against)
+        rows, incomparable = compare(records, others)
         print(f"against {options.against}\n{comparison_table(rows)}")
-        notes += incomparable
+        notes += [*incomparable, *(why for name, why in unreadable.items() if name in records)]
     for note in notes:
         print(f"note: {note}")
-    print(f"results  {options.output}, pictures and quality in {options.output.with_suffix('')}/")
+    print(f"results  {options.output}, charts and quality in {options.output.with_suffix('')}/")
+    print(f"report   {write_report(options.output, faces=not options.no_faces)}")
 
 
 def _check_color(options: argparse.Namespace) -> None:
@@ -144,6 +147,7 @@ def _options(words: list[str]) -> argparse.Namespace:
     add("--no-detector-score", action="store_true", help="IJB: no weight by the detector's score, as AdaFace's script")
     add("--pairs", type=int, help="that cross_resolution takes of its set, a multiple of 10; default: all")
     add("--against", type=Path, metavar="RESULTS", help="another results.json: differences and p-values")
+    add("--no-faces", action="store_true", help="keep no thumbnails of test images, and show none in the report")
     add("--check-color", action="store_true", help="which channel order separates the pairs of TARGET.bin better")
     add("--batch-size", type=int, default=128)
     add("--device", default="auto", help="auto, cuda or cpu")
@@ -172,7 +176,7 @@ def _check_places(options: argparse.Namespace) -> None:
     """What would be found wrong only after hours."""
     options.output = options.output or results_of(options.model or options.features)
     if options.output.suffix != ".json":
-        raise ValueError(f"--output {options.output}: expected a file name that ends in .json; pictures go beside it")
+        raise ValueError(f"--output {options.output}: expected a file name that ends in .json; charts go beside it")
     if options.against is not None:
         read_results(options.against)
         if options.against.resolve() == options.output.resolve():

@@ -1,14 +1,13 @@
 """Two models on the same targets: the difference of each metric, and whether it is more than chance."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from prettytable import PrettyTable
 
 from eval.confidence import mcnemar, p_value
-from eval.results import Record, read_evidence, read_results
+from eval.results import Record
 
 
 class Difference(NamedTuple):
@@ -22,27 +21,23 @@ class Difference(NamedTuple):
     test: str
 
 
-def compare(records: Mapping[str, Record], against: Path | str) -> tuple[list[Difference], list[str]]:
-    """The headline metrics, and all that have replicates, of targets that another results.json has too.
+def compare(records: Mapping[str, Record], others: Mapping[str, Record]) -> tuple[list[Difference], list[str]]:
+    """The headline metrics, and all that have replicates, of targets that another model's results have too.
 
     Where both kept bootstrap replicates, the paired bootstrap, whose draws keep one person's probes together; else,
     where both kept which pairs they had right, McNemar's exact test, which takes them as independent.
 
     Returns:
         the differences, and a line for each target that cannot be compared.
-
-    Raises:
-        ValueError: the other results cannot be read.
     """
-    others = read_results(against)
     rows: list[Difference] = []
     notes = []
     for name, record in records.items():
-        why = _incomparable(record, others["provenance"].get(name))
+        why = _incomparable(record, others.get(name))
         if why:
             notes.append(f"{name} is not compared: {why}")
             continue
-        evidence, numbers = read_evidence(against, name), others["targets"][name]
+        numbers, evidence = others[name].result.metrics, others[name].result.evidence
         drawn = [name.removeprefix("replicates/") for name in record.result.evidence if name.startswith("replicates/")]
         for metric in dict.fromkeys((*record.result.headline, *drawn)):
             if metric in numbers:
@@ -57,19 +52,24 @@ def comparison_table(rows: list[Difference]) -> str:
     table.align = "r"
     table.align["target"] = table.align["metric"] = table.align["test"] = "l"
     for row in rows:
-        p = "" if row.p is None else "< 0.0001" if row.p < 1e-4 else f"{row.p:.4f}"
+        p = shown_p(row.p)
         ours, theirs = 100 * row.ours, 100 * row.theirs
         table.add_row([row.target, row.metric, f"{ours:.2f}", f"{theirs:.2f}", f"{ours - theirs:+.2f}", p, row.test])
     return table.get_string()
 
 
-def _incomparable(record: Record, other: dict | None) -> str | None:
+def shown_p(p: float | None) -> str:
+    """Empty where it is not known."""
+    return "" if p is None else "< 0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def _incomparable(record: Record, other: Record | None) -> str | None:
     if other is None:
         return "the other results do not have it"
-    if other.get("data_digest") != record.data_digest:
+    if other.data_digest != record.data_digest:
         return "the other results are of other data"
-    if other.get("protocol") != record.version:
-        return f"the other results are of version {other.get('protocol')} of the protocol, this is {record.version}"
+    if other.version != record.version:
+        return f"the other results are of version {other.version} of the protocol, this is {record.version}"
     return None
 
 

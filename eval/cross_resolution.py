@@ -16,6 +16,7 @@ from eval import degrade
 from eval.bins import PairBin
 from eval.confidence import interval, mean_replicates
 from eval.features import Features, expect, labelled_digest, unit
+from eval.hardest import hardest_pairs
 from eval.protocol import Result
 from eval.quality import error_vs_discard, norm_rises, pair_quality, pauc
 from eval.roc import strict_thresholds
@@ -121,6 +122,7 @@ class CrossResolution:
                 evidence |= {f"dist/{name}": dist.astype(np.float32), f"right/{name}": right}
             metrics[f"norm@{grade}"] = float(z[row].mean(dtype=np.float64))
             evidence[f"z/{grade}"] = z[row, :, 0]
+        evidence |= self._hardest(evidence)
         return self._result(metrics, evidence)
 
     def digest(self) -> str:
@@ -146,6 +148,13 @@ class CrossResolution:
             metrics["pauc"], evidence["discarded"], evidence["fnmr"] = self._discard(evidence)
         note = norm_rises([(int(grade[:-2]), metrics[f"norm@{grade}"]) for grade in resolutions])
         return Result(metrics, tuple(headline), intervals, evidence, (note,) if note else ())
+
+    def _hardest(self, evidence: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Pairs of which one image has the lowest resolution, or as they are."""
+        sides = [int(grade[:-2]) for grade in self.grades if grade.endswith("px")]
+        row, images = self.grades.index(f"{min(sides)}px"), np.arange(2 * len(self.issame)).reshape(-1, 2)
+        dist = evidence[f"dist/{'cross' if row else 'both'}@{min(sides)}px"]
+        return hardest_pairs(dist, self.issame, images[:, 0], row * images.size + images[:, 1])
 
     def _discard(self, evidence: dict[str, np.ndarray]) -> tuple[float, np.ndarray, np.ndarray]:
         """pAUC and curve of error versus discard over the pairs of all grades together, one image degraded: sharp

@@ -6,6 +6,7 @@ import numpy as np
 
 from eval.confidence import interval
 from eval.features import Features, unit
+from eval.hardest import hardest_probes
 from eval.identification import rank_rates, search
 from eval.protocol import Result
 
@@ -27,7 +28,7 @@ def identify(features: Features, gallery: np.ndarray, identity: np.ndarray, leve
         metrics `d1`, `d1_rank5`, `d1_rank10` and so on, `average` of all distances where all are there, `probes`,
         `xnorm`; the headline are the levels. Evidence: `rank`, `identity`, `replicates/METRIC`; of each level
         `matched/d1` and `unmatched/d1` (float32): cosines of its probes with their own gallery image, and with the most
-        similar one of another identity.
+        similar one of another identity; its hardest probes.
     """
     probe = ~gallery
     rank = search(features.h[probe], features.h[gallery], identity[probe], identity[gallery]).rank
@@ -41,6 +42,8 @@ def identify(features: Features, gallery: np.ndarray, identity: np.ndarray, leve
         ranks = {name + end: k for end, k in RANKS.items()}
         parts[name] = rank_rates(rank[chosen], evidence["identity"][chosen], ranks)
         evidence |= parts[name].evidence | {f"matched/{name}": matched[chosen], f"unmatched/{name}": unmatched[chosen]}
+        at = np.flatnonzero(probe)[chosen], np.flatnonzero(gallery)
+        evidence |= hardest_probes(name, features.h, *at, identity, rank[chosen])
     metrics = {metric: value for part in parts.values() for metric, value in part.metrics.items()}
     intervals = {metric: ends for part in parts.values() for metric, ends in part.intervals.items()}
     distances = [name for name in levels if name != CLEAN]

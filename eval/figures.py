@@ -1,27 +1,45 @@
-"""What the pictures of `eval.plots` share: checked curves, figures, looks, axes, and the legend below them.
+"""Charts as data: what is shown, for `eval.svg` to draw."""
 
-Nothing of matplotlib's global state is used or changed: plots may be drawn in a training run, in threads and without a
-display. Curves differ in colour, dashes and marker: colours alone are not told apart by everyone.
-"""
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
-import textwrap
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
-
-from utils.files import replacing
 
 Curve = tuple[np.ndarray, np.ndarray]
-DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
-MARKERS = "osD^vP"
-MANY = 30  # points from which on a curve needs no markers
-REFERENCE = {"color": "grey", "linewidth": 1}
+
+
+class Axis(NamedTuple):
+    """From `low` to `high`, with marks at `ticks`; `format` makes words of a value."""
+
+    label: str
+    low: float
+    high: float
+    ticks: Sequence[float]
+    format: Callable[[float], str]
+    log: bool = False
+
+
+class Series(NamedTuple):
+    """A curve. `x`, `y` (m,). `look`: number of its colour, None: a grey reference. `shape`: "line", "steps" (y holds
+    up to the next x), "bars" (the same, filled, from 0 up). `band`: (m,) each, below and above.
+    """
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    look: int | None = 0
+    shape: str = "line"
+    band: Curve | None = None
+
+
+class Chart(NamedTuple):
+    """What is shown; axes have words, every series that is not a repetition has a name."""
+
+    title: str
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...]
 
 
 def checked(curves: Mapping[str, tuple[np.ndarray, ...]], needed: str = "a point") -> dict[str, tuple]:
@@ -44,73 +62,49 @@ def checked(curves: Mapping[str, tuple[np.ndarray, ...]], needed: str = "a point
     return curves
 
 
-def new_figure(title: str, x: str, y: str, panels: Sequence[str] = ("",)) -> tuple[Figure, list[Axes]]:
-    """A figure of 1,200 x 750 pixels with a panel for each title in `panels`, side by side, on one scale."""
-    figure = Figure(figsize=(8, 5), dpi=150, layout="constrained")
-    row = list(figure.subplots(1, len(panels), squeeze=False, sharey=True)[0])
-    figure.suptitle(textwrap.fill(title, 80))
-    for axes, panel in zip(row, panels, strict=True):
-        axes.set_title(panel, fontsize="medium")
-        axes.set_xlabel(x)
-        axes.grid(True, color="0.9")
-        axes.set_axisbelow(True)
-    row[0].set_ylabel(y)
-    return figure, row
+def percent(value: float) -> str:
+    return f"{100 * value:.5g} %"
 
 
-def draw(axes: Axes, curves: Mapping[str, Curve], palette: str = "Dark2", drawstyle: str = "default") -> list[Line2D]:
-    """A line for each curve, its points marked where they are few; `palette` and `drawstyle` are matplotlib's."""
-    lines = []
-    for row, (name, (x, y)) in enumerate(curves.items()):
-        marker = MARKERS[row % len(MARKERS)] if len(x) < MANY else None
-        look = _look(row, palette)
-        lines += axes.plot(x, y, label=name, marker=marker, markersize=5, linewidth=2, drawstyle=drawstyle, **look)
-    return lines
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
-def draw_histograms(axes: Axes, samples: Mapping[str, np.ndarray]) -> None:
-    """Outlines of the share of each sample in 40 common bins."""
-    low, high = min(x.min() for x in samples.values()), max(x.max() for x in samples.values())
-    edges = np.linspace(low, high, 41) if high > low else np.linspace(low - 0.5, high + 0.5, 41)
-    for row, (name, x) in enumerate(samples.items()):
-        look = _look(row, "Dark2")
-        share = np.histogram(x, edges)[0] / len(x)
-        if len(samples) == 2:
-            axes.stairs(share, edges, fill=True, alpha=0.15, color=look["color"])
-        axes.stairs(share, edges, label=name, linewidth=1.5, **look)
-    axes.set_ylim(bottom=0)
-    percent(axes.yaxis)
+def linear(label: str, low: float, high: float, format: Callable[[float], str] = number) -> Axis:
+    """An axis with four to eight round marks; one value alone stands in its middle."""
+    if not high > low:
+        low, high = low - (abs(low) or 1) / 2, high + (abs(high) or 1) / 2
+    power = 10 ** math.floor(math.log10((high - low) / 4))
+    step = next(factor * power for factor in (10, 5, 2.5, 2, 1) if (high - low) / (factor * power) >= 3 or factor == 1)
+    ticks = np.arange(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1) * step
+    return Axis(label, low, high, ticks.clip(low, high).tolist(), format)
 
 
-def _look(row: int, palette: str) -> dict:
-    return {"color": matplotlib.colormaps[palette](row % 8), "linestyle": DASHES[row % len(DASHES)]}
+def _scientific(value: float) -> str:
+    """1e-3, 1"""
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
 
 
-def percent(axis) -> None:
-    axis.set_major_formatter(lambda rate, _: f"{100 * rate:.5g} %")
-
-
-def rates(axes: Axes, values: Sequence[np.ndarray]) -> None:
-    """A vertical axis from below the lowest rate to 100 %, at least 5 points high."""
+def rates(label: str, values: Sequence[np.ndarray]) -> Axis:
+    """An axis from below the lowest rate to 100 %, at least 5 points high."""
     height = max(1 - min(float(rate.min()) for rate in values), 0.05)
-    axes.set_ylim(1 - 1.08 * height, 1 + 0.03 * height)
-    percent(axes.yaxis)
+    return linear(label, 1 - 1.08 * height, 1 + 0.03 * height, percent)
 
 
-def pixels(axes: Axes, values: Sequence[np.ndarray]) -> None:
-    """A logarithmic axis that names the resolutions that were measured."""
-    sides = np.unique(np.concatenate(values))
-    axes.set_xscale("log")
-    axes.set_xlim(sides[0] / 1.15, sides[-1] * 1.15)
-    axes.xaxis.set_major_locator(FixedLocator(sides))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda side, _: f"{side:g}")
+def logarithmic(label: str, low: float, high: float, ticks: Sequence[float] | None = None) -> Axis:
+    """A logarithmic axis with marks at powers of ten, or where they are given."""
+    if ticks is not None:
+        return Axis(label, low, high, ticks, lambda value: f"{value:g}", log=True)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1,) if high / low > 50 else (1, 2, 5)
+    ticks = [factor * 10.0**power for power in powers for factor in factors]
+    return Axis(label, low, high, [tick for tick in ticks if low <= tick <= high], _scientific, log=True)
 
 
-def save(figure: Figure, path: Path | str) -> None:
-    """Write the PNG; the legend, which is the first panel's, stands below the axes, where it covers nothing."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    columns = max(1, min(3, 110 // (10 + max(map(len, labels)))))
-    figure.legend(handles, labels, loc="outside lower center", fontsize="small", ncols=columns)
-    with replacing(Path(path)) as beside:
-        figure.savefig(beside, format="png")
+def histograms(samples: Mapping[str, np.ndarray], bins: int = 40) -> tuple[list[Series], float, float, float]:
+    """The share of each sample in common bins; the ends of the bins and the largest share."""
+    low, high = min(x.min() for x in samples.values()), max(x.max() for x in samples.values())
+    edges = np.linspace(low, high, bins + 1) if high > low else np.linspace(low - 0.5, high + 0.5, bins + 1)
+    shares = {name: np.histogram(x, edges)[0] / len(x) for name, x in samples.items()}
+    series = [Series(name, edges, np.append(y, y[-1]), row, "bars") for row, (name, y) in enumerate(shares.items())]
+    return series, float(edges[0]), float(edges[-1]), max(float(y.max()) for y in shares.values())

@@ -6,6 +6,7 @@ import numpy as np
 
 from eval.embed import Embed
 from eval.features import Features, Images, extract
+from eval.hardest import sheets
 
 
 class Result(NamedTuple):
@@ -21,7 +22,8 @@ class Result(NamedTuple):
     are several); `rank` (probes,) int32, 1 is best, `identity` (probes,), and where there are distances (SCface,
     surveillance) `distance` (0: a clean probe), `matched/d1` and `unmatched/d1`: cosines of d1's probes with their own
     gallery image and with the most similar other one; `far` and `tar`, a
-    ROC curve; `discarded` and `fnmr`, an error-versus-discard curve; `z/GRADE` (images,), norms by grade.
+    ROC curve; `discarded` and `fnmr`, an error-versus-discard curve; `z/GRADE` (images,), norms by grade. For pictures:
+    `hard/GROUP` and `sheet/low`, `sheet/high`, see `eval.hardest`.
     """
 
     metrics: dict[str, float]
@@ -55,7 +57,17 @@ def evaluate(embed: Embed, target: Target, fusion: str = "sum") -> Result:
     Raises:
         ValueError: an image cannot be used, features that are not finite.
     """
-    return target.score(extract(embed, target.images, fusion))
+    return scored(target, extract(embed, target.images, fusion))
+
+
+def scored(target: Target, features: Features) -> Result:
+    """The target's result; where there are images, its evidence also names those of the lowest and highest norms.
+
+    Raises:
+        ValueError: features of another number of images.
+    """
+    result = target.score(features)
+    return result if target.images is None else result._replace(evidence=result.evidence | sheets(features.z))
 
 
 def file_stem(name: str) -> str:

@@ -1,6 +1,7 @@
 """`results.json`: what a model reached, on which data, by which protocol; its evidence in a folder beside it."""
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from eval.protocol import Result, file_stem
 from utils.files import replacing
+from utils.version import environment
 
 
 class Record(NamedTuple):
@@ -23,15 +25,17 @@ def write_results(path: Path | str, model: Path | str, model_digest: str, record
     """Write results.json as a whole or not at all, and `<name of it>/<target>.npz` with each target's evidence.
 
     `{"model", "model_digest", "targets": {target: {metric: number}}, "intervals": {target: {metric: [low, high]}},
-    "provenance": {target: {"protocol", "data_digest", "options", "notes"}}}`; rates are fractions. Other targets that
-    the file has of the same model (by its digest) stay in it.
+    "provenance": {target: {"protocol", "data_digest", "options", "notes", "headline"}},
+    "environment": {what: version}}`; rates are fractions. Other targets that the file has of the same
+    model (by its digest) stay in it.
 
     Raises:
         ValueError: a number is NaN or infinite; an earlier file stays.
         OSError: the files cannot be written.
     """
     path = Path(path)
-    content = _earlier(path, model_digest) | {"model": str(model), "model_digest": model_digest}
+    content = _earlier(path, model_digest)
+    content |= {"model": str(model), "model_digest": model_digest, "environment": environment()}
     for name, record in records.items():
         content["targets"][name] = record.result.metrics
         content["intervals"][name] = record.result.intervals
@@ -40,6 +44,7 @@ def write_results(path: Path | str, model: Path | str, model_digest: str, record
             "data_digest": record.data_digest,
             "options": record.options,
             "notes": list(record.result.notes),
+            "headline": list(record.result.headline),
         }
     try:
         text = json.dumps(content, indent=2, allow_nan=False)
@@ -76,6 +81,52 @@ def results_of(model: Path | str) -> Path:
     """Where the evaluation of a model, or of features, is written if nothing else is asked for."""
     model = Path(model)
     return model.with_name("results.json" if model.name == "model.pt" else f"{model.stem}_results.json")
+
+
+def read_records(path: Path | str) -> tuple[dict, dict[str, Record], dict[str, str]]:
+    """All that a results.json has, with its evidence.
+
+    Returns:
+        the content of `read_results`; the targets in its order, without evidence where that cannot be read; target ->
+        why its evidence cannot.
+
+    Raises:
+        ValueError: it is no results.json, or another program's.
+    """
+    content, records, unreadable = read_results(path), {}, {}
+    for name, metrics in content["targets"].items():
+        provenance = content["provenance"].get(name, {})
+        try:
+            record = _record(metrics, content["intervals"].get(name, {}), provenance)
+        except (TypeError, ValueError, LookupError, AttributeError):
+            raise ValueError(
+                f"{path} cannot be read (target {name!r} has not the parts that it should have); "
+                "expected results.json of an evaluation"
+            ) from None
+        try:
+            record.result.evidence.update(read_evidence(path, name))
+        except ValueError as error:
+            unreadable[name] = str(error)
+        records[name] = record
+    return content, records, unreadable
+
+
+def _record(metrics: dict, intervals: dict, provenance: dict) -> Record:
+    """Files of earlier versions have no headline: then it is what has an interval."""
+    metrics = {str(name): _finite(value) for name, value in metrics.items()}
+    ends = {name: (_finite(low), _finite(high)) for name, (low, high) in intervals.items()}
+    headline = tuple(str(name) for name in provenance.get("headline", ends) if name in metrics)
+    notes = tuple(str(note) for note in provenance.get("notes", ()))
+    result = Result(metrics, headline, ends, {}, notes)
+    return Record(
+        result, provenance.get("protocol"), provenance.get("data_digest"), dict(provenance.get("options", {}))
+    )
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{value!r} is no number")
+    return value
 
 
 def evidence_file(path: Path | str, target: str) -> Path:

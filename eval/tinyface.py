@@ -14,6 +14,7 @@ from scipy.io import loadmat
 
 from eval.confidence import interval, mean_replicates
 from eval.features import Features, expect, labelled_digest
+from eval.hardest import hardest_probes
 from eval.identification import rank_rates, search
 from eval.image_files import ImageFiles, alignment_note, find_landmarks, list_images
 from eval.protocol import Result
@@ -53,6 +54,8 @@ class TinyFace(NamedTuple):
             "xnorm": float(features.z.mean(dtype=np.float64)),
         }
         evidence = rates.evidence | {"rank": found.rank, "identity": identity[:probes], "replicates/map": replicates}
+        at = np.arange(probes), np.arange(probes, len(h))
+        evidence |= hardest_probes("probes", h, *at, identity, found.rank)
         intervals = rates.intervals | {"map": interval(replicates)}
         return Result(metrics, (*rates.headline, "map"), intervals, evidence, self.notes)
 

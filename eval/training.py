@@ -5,7 +5,9 @@ from pathlib import Path
 
 from eval.drawing import draw
 from eval.embed import Embed
+from eval.faces import write_faces
 from eval.protocol import Result, Target, evaluate
+from eval.report.page import write_report
 from eval.results import Record, write_results
 from utils.files import file_digest
 
@@ -38,13 +40,28 @@ def scalars(results: Mapping[str, Result]) -> dict[str, float]:
     return {f"val/{name}/{metric}": v for name, result in results.items() for metric, v in result.metrics.items()}
 
 
-def write(folder: Path, model: Path, results: Mapping[str, Result], targets: Mapping[str, Target]) -> None:
-    """`results.json` of the model, and its pictures in `results/`."""
+def write(
+    folder: Path, model: Path, results: Mapping[str, Result], targets: Mapping[str, Target], faces: bool = True
+) -> list[str]:
+    """`results.json` of the model, its charts and thumbnails in `results/`, and `report.html`; thumbnails if `faces`.
+
+    Returns:
+        a line where charts, thumbnails or report could not be made: that is not worth a run.
+
+    Raises:
+        ValueError, OSError: as `write_results`.
+    """
     records = {
         name: Record(result, targets[name].version, targets[name].digest(), {"fusion": "sum"})
         for name, result in results.items()
     }
     path = folder / "results.json"
     write_results(path, model, file_digest(model), records)
-    for name, result in results.items():
-        draw(path.with_suffix(""), name, result)
+    try:
+        for name, result in results.items():
+            draw(path.with_suffix(""), name, result)
+            write_faces(path, name, targets[name].images if faces else None, result.evidence)
+        write_report(path, faces=faces)
+    except Exception as error:  # whatever it is, the run has ended well
+        return [f"no report ({type(error).__name__}: {error}); python -m eval.report {folder} tries again"]
+    return []

@@ -9,6 +9,7 @@ from eval.bins import BinError, PairBin
 from eval.confidence import interval, mean_replicates, standard_error
 from eval.embed import fit
 from eval.features import Features, expect, labelled_digest, unit
+from eval.hardest import hardest_pairs
 from eval.metrics import fold_accuracies, fold_of, tar_at_far
 from eval.protocol import Result
 from eval.quality import error_vs_discard, pair_quality, pauc, threshold_for_fnmr
@@ -104,6 +105,7 @@ class Verification:
             "pairs": len(dist),
         }
         evidence = {"dist": dist.astype(np.float32), "issame": self.issame, "right/accuracy": right}
+        evidence |= hardest_pairs(dist, self.issame, *np.arange(2 * len(dist)).reshape(-1, 2).T)
         if 0 < self.issame.sum() < len(dist):
             metrics |= self._rates(dist)
             further, curves = self._curves(dist, features.z)

@@ -10,7 +10,7 @@ FILES = sorted(
     p for folder in ("recognition", "eval", "utils", "tools", "configs") for p in (ROOT / folder).rglob("*.py")
 )
 PEERS = {"tools/bench/checkpoint/formats.py"}  # PyTorch's own checkpoints, which ours are measured against
-ENTRY_POINTS = {"eval/__main__.py", "eval/ijb_11.py", "eval/ijb_1n.py"}
+ENTRY_POINTS = {"eval/__main__.py", "eval/ijb_11.py", "eval/ijb_1n.py", "eval/report/__main__.py"}
 # what starts or ends a process has to read its environment or arguments
 PROCESS = {f"utils/{name}.py" for name in ("agent", "cli", "environment", "launch", "parallel", "stop")}
 

@@ -250,8 +250,11 @@ def test_an_image_that_cannot_be_decoded_costs_a_target_and_not_the_run(data, tm
     assert said in done.stdout + done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert list(results["targets"]) == ["pairs", "surveillance:train"]
-    drawn = {path.name for path in (tmp_path / "run" / "results").glob("*.png")}
-    assert {"pairs_roc.png", "surveillance_train_cmc.png"} <= drawn
+    drawn = {path.name for path in (tmp_path / "run" / "results").glob("*.svg")}
+    assert {"pairs_roc.svg", "surveillance_train_cmc.svg"} <= drawn
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert "On pairs" in report and "Classification" in report and "<img " in report
+    assert f"report      {os.path.relpath(tmp_path / 'run')}/report.html" in done.stdout
 
 
 def test_a_process_that_dies_is_named(data, tmp_path):

@@ -14,7 +14,7 @@ from utils.files import file_digest, replacing, writable_folder
 
 CONTENTS = (
     *("config.json", "metrics.jsonl", "diagnostics.jsonl", "damaged.txt", "results.json", "results", "model.pt"),
-    *("checkpoints", "tensorboard"),
+    *("report.html", "checkpoints", "tensorboard"),
 )
 LEFTOVERS = (".*.[0-9]*.part", "*/.*.[0-9]*.part", ".writable.*", ".token.*")  # of a process that was killed
 # what a run has at first
@@ -25,8 +25,8 @@ locked: dict[Path, int] = {}  # the folders that this process has locked, and th
 
 
 class RunFolder:
-    """`config.json`, `metrics.jsonl`, `diagnostics.jsonl`, `results.json`, `results/`, `model.pt`, `checkpoints/`,
-    `tensorboard/`.
+    """`config.json`, `metrics.jsonl`, `diagnostics.jsonl`, `results.json`, `results/`, `report.html`, `model.pt`,
+    `checkpoints/`, `tensorboard/`.
 
     Rank 0 writes; every rank must see the same folder (on several machines: a shared file system).
 

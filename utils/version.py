@@ -2,9 +2,11 @@
 
 import hashlib
 import os
+import platform
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +24,18 @@ def code_version() -> str:
     for path in sorted(path for part in ("recognition", "eval", "utils") for path in (ROOT / part).rglob("*.py")):
         sha.update(path.read_bytes())
     return f"sources-{sha.hexdigest()[:12]}"
+
+
+def environment() -> dict[str, str]:
+    """The versions that numbers may depend on, and the machine, without its name."""
+    return {
+        "code": code_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": f"{_cpu_name()}, {os.cpu_count()} cores",
+    }
 
 
 def machine(device: torch.device, processes: int) -> str:

@@ -36,7 +36,7 @@ def test_results_are_shown_and_written(run, capsys, tmp_path):
     main([str(run / "model.pt"), *words])
     shown = capsys.readouterr().out
     beside = {path.name for path in (tmp_path / "results").iterdir()}
-    kinds = (".npz", "_quality.csv", "_roc.png", "_distances.png", "_discard.png")
+    kinds = (".npz", "_quality.csv", "_faces.json", "_roc.svg", "_similarity.svg", "_discard.svg")
     assert beside == {f"{name}{kind}" for name in ("pairs", "more") for kind in kinds}
     assert (tmp_path / "results" / "more_quality.csv").read_text().count("\n") == 41
     assert len(list((tmp_path / "features").iterdir())) == 2
@@ -126,7 +126,7 @@ def test_cross_resolution(run, tmp_path, capsys):
     main([str(run / "model.pt"), *words, str(tmp_path / "results.json")])
     assert "mean_cross" in capsys.readouterr().out
     beside = {path.name.removeprefix("cross_resolution_pairs") for path in (tmp_path / "results").iterdir()}
-    assert beside == {".npz", "_quality.csv", "_accuracy.png", "_norm.png", "_discard.png"}
+    assert beside == {".npz", "_quality.csv", "_faces.json", "_accuracy.svg", "_norm.svg", "_discard.svg"}
 
 
 def test_features_made_elsewhere(run, tmp_path, capsys):
@@ -210,7 +210,7 @@ def test_sets_that_are_folders(run, tmp_path, capsys):
     assert list(content["targets"]) == ["scface", "ijbb"] and content["targets"]["scface"]["d3"] > 0.5
     assert set(content["intervals"]["ijbb"]) >= {"rank1", "strict_tar@far=1e-4"}
     beside = {path.name for path in (tmp_path / "results").iterdir()}
-    assert beside >= {"scface_cmc.png", "ijbb_roc.png", "ijbb_cmc.png", "ijbb_quality.csv"}
+    assert beside >= {"scface_cmc.svg", "scface_faces.json", "ijbb_roc.svg", "ijbb_cmc.svg", "ijbb_quality.csv"}
     shutil.rmtree(data / "IJBB" / "loose_crop")  # features need no images
     np.save(tmp_path / "h.npy", np.random.default_rng(0).standard_normal((48, 8)).astype(np.float32))
     main(["--features", str(tmp_path / "h.npy"), "--data", str(data), "--target", "ijbb", "--no-detector-score"])

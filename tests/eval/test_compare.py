@@ -4,7 +4,7 @@ import pytest
 from eval.compare import compare, comparison_table
 from eval.confidence import mcnemar, mean_replicates, p_value
 from eval.protocol import Result
-from eval.results import Record, write_results
+from eval.results import Record
 
 
 def record(right, tar=None, version=1, data="da7a"):
@@ -22,10 +22,9 @@ def two():
     return [(draw.random(200) < share, draw.random(200) < share) for share in (0.9, 0.6)]
 
 
-def test_differences_and_their_p_values(two, tmp_path):
+def test_differences_and_their_p_values(two):
     ours, theirs = two
-    write_results(tmp_path / "results.json", "other.pt", "0123", {"lfw": record(*theirs)})
-    rows, notes = compare({"lfw": record(*ours)}, tmp_path / "results.json")
+    rows, notes = compare({"lfw": record(*ours)}, {"lfw": record(*theirs)})
     assert not notes and [(row.target, row.metric, row.test) for row in rows] == [
         ("lfw", "accuracy", "McNemar"),
         ("lfw", "tar@far=1e-3", "bootstrap"),
@@ -38,28 +37,21 @@ def test_differences_and_their_p_values(two, tmp_path):
     assert "< 0.0001" in shown and f"{100 * (rows[0].ours - rows[0].theirs):+.2f}" in shown
 
 
-def test_a_model_does_not_differ_from_itself(two, tmp_path):
-    write_results(tmp_path / "results.json", "other.pt", "0123", {"lfw": record(*two[0])})
-    rows, _ = compare({"lfw": record(*two[0])}, tmp_path / "results.json")
+def test_a_model_does_not_differ_from_itself(two):
+    rows, _ = compare({"lfw": record(*two[0])}, {"lfw": record(*two[0])})
     assert [row.p for row in rows] == [1.0, 1.0]
 
 
-def test_what_cannot_be_compared_says_why(two, tmp_path):
+def test_what_cannot_be_compared_says_why(two):
     right = two[0][0]
     others = {"lfw": record(right, data="0ther"), "own": record(right, version=0), "plain": record(right)}
-    write_results(tmp_path / "results.json", "other.pt", "0123", others)
     ours = {name: record(right) for name in ("lfw", "own", "scface")}
     plain = record(right)
     plain.result.evidence.clear()
-    rows, notes = compare(ours | {"plain": plain}, tmp_path / "results.json")
+    rows, notes = compare(ours | {"plain": plain}, others)
     assert notes == [
         "lfw is not compared: the other results are of other data",
         "own is not compared: the other results are of version 0 of the protocol, this is 1",
         "scface is not compared: the other results do not have it",
     ]
     assert [(row.target, row.p) for row in rows] == [("plain", None)] and "plain" in comparison_table(rows)
-
-
-def test_results_that_cannot_be_read(tmp_path):
-    with pytest.raises(ValueError, match="absent.json cannot be read"):
-        compare({}, tmp_path / "absent.json")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from eval.protocol import Result
-from eval.results import Record, evidence_file, read_evidence, read_results, write_results
+from eval.results import Record, evidence_file, read_evidence, read_records, read_results, write_results
+from utils.version import environment
 
 
 def record(accuracy=0.75, dist=(0.5, 1.5)):
@@ -17,12 +18,14 @@ def test_what_is_written_is_read_again(tmp_path):
     path, names = tmp_path / "results.json", ("lfw", "cross_resolution:lfw")
     write_results(path, "runs/a/model.pt", "0123", {"lfw": record(), "cross_resolution:lfw": record(0.25)})
     provenance = {"protocol": 1, "data_digest": "da7a", "options": {"fusion": "sum"}, "notes": []}
+    provenance["headline"] = ["accuracy"]
     expected = {
         "model": "runs/a/model.pt",
         "model_digest": "0123",
         "targets": {"lfw": {"accuracy": 0.75, "pairs": 2}, "cross_resolution:lfw": {"accuracy": 0.25, "pairs": 2}},
         "intervals": {name: {"accuracy": [0.5, 1.0]} for name in names},
         "provenance": {name: provenance for name in names},
+        "environment": environment(),
     }
     assert json.loads(path.read_text()) == expected and read_results(path) == expected
     assert evidence_file(path, "cross_resolution:lfw") == tmp_path / "results" / "cross_resolution_lfw.npz"
@@ -99,3 +102,44 @@ def test_damaged_evidence_is_named(tmp_path, damage):
         file.write_bytes({"cut": data[:-100], "flipped": data, "empty": b""}[damage])
     with pytest.raises(ValueError, match="lfw.npz cannot be read"):
         read_evidence(path, "lfw")
+
+
+def test_records_are_read_with_their_evidence(tmp_path):
+    path = tmp_path / "results.json"
+    write_results(path, "model.pt", "0123", {"lfw": record(), "own": record()})
+    evidence_file(path, "own").unlink()
+    _, records, unreadable = read_records(path)
+    lfw, own = records["lfw"], records["own"]
+    assert (lfw.result.headline, lfw.result.intervals) == (("accuracy",), {"accuracy": (0.5, 1.0)})
+    assert lfw[1:] == (1, "da7a", {"fusion": "sum"}) and lfw.result.evidence["issame"].tolist() == [True, False]
+    assert own.result.evidence == {} and list(unreadable) == ["own"] and "No such file" in unreadable["own"]
+
+
+def test_records_of_an_earlier_version_have_the_metrics_with_intervals_as_headline(tmp_path):
+    path = tmp_path / "results.json"
+    write_results(path, "model.pt", "0123", {"lfw": record()})
+    content = json.loads(path.read_text())
+    del content["provenance"]["lfw"]["headline"], content["environment"]
+    path.write_text(json.dumps(content))
+    assert read_records(path)[1]["lfw"].result.headline == ("accuracy",)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("targets", 1),
+        ("targets", {"accuracy": "high"}),
+        ("targets", {"accuracy": float("nan")}),
+        ("intervals", {"accuracy": 3}),
+        ("intervals", {"accuracy": [0.1]}),
+        ("provenance", []),
+    ],
+)
+def test_records_of_another_program(tmp_path, part, value):
+    path = tmp_path / "results.json"
+    write_results(path, "model.pt", "0123", {"lfw": record()})
+    content = json.loads(path.read_text())
+    content[part]["lfw"] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"results.json cannot be read .target 'lfw' has not the parts"):
+        read_records(path)

@@ -159,4 +159,4 @@ def test_as_a_command(root, target, tmp_path, capsys):
     assert results["targets"]["surveillance:people"] == expected.metrics
     evidence = read_evidence(tmp_path / "h_results.json", "surveillance:people")
     assert all(np.array_equal(evidence[name], array) for name, array in expected.evidence.items())
-    assert (tmp_path / "h_results" / "surveillance_people_cmc.png").is_file()
+    assert (tmp_path / "h_results" / "surveillance_people_cmc.svg").is_file()

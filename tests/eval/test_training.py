@@ -1,0 +1,48 @@
+"""What a training run leaves when it ends."""
+
+import json
+
+import pytest
+
+from eval import training
+from tests.eval.report.pages import Images, verification
+
+
+class Target:
+    version, images = 1, Images(400)
+
+    def digest(self):
+        return "da7a"
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """A run folder whose model is there; writes the rest of it."""
+    (tmp_path / "model.pt").write_bytes(b"model")
+
+    def write(faces=True):
+        results = {"lfw": verification(0).result}
+        return training.write(tmp_path, tmp_path / "model.pt", results, {"lfw": Target()}, faces)
+
+    return write
+
+
+def test_results_charts_faces_and_a_report(ended, tmp_path):
+    assert ended() == []
+    beside = {path.name for path in (tmp_path / "results").iterdir()}
+    assert beside == {"lfw.npz", "lfw_faces.json", "lfw_roc.svg", "lfw_discard.svg", "lfw_similarity.svg"}
+    assert "<img " in (tmp_path / "report.html").read_text()
+    assert ended(faces=False) == [] and not (tmp_path / "results" / "lfw_faces.json").exists()
+    assert "<img " not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("part", ["draw", "write_faces", "write_report"])
+def test_a_report_that_fails_costs_a_line_and_not_the_run(ended, tmp_path, monkeypatch, part):
+    def fails(*_, **__):
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(training, part, fails)
+    (line,) = ended()
+    assert line == f"no report (MemoryError: no more); python -m eval.report {tmp_path} tries again"
+    assert "lfw" in json.loads((tmp_path / "results.json").read_text())["targets"]
+    assert not (tmp_path / "report.html").exists()
