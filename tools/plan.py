@@ -27,7 +27,7 @@ from recognition import scaling, sharded
 from recognition.backbones import get_backbone
 from recognition.data.sources import open_source
 from recognition.scaling import GIB, MIB, Collective, Network, Setup
-from utils import config
+from utils import config, project
 from utils.cli import user_errors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,7 +105,7 @@ def count_classes(cfg: EasyDict) -> int:
     if cfg.num_classes is not None:
         return cfg.num_classes
     try:
-        return open_source(ROOT / "data" / "demo" if cfg.rec == "synthetic" else cfg.rec, cache=cfg.cache).num_classes
+        return open_source(project.home() / "data" / "demo" if cfg.rec == "synthetic" else cfg.rec, cache=cfg.cache).num_classes
     except ValueError as error:
         raise ValueError(f"the number of identities: {cfg.name} has no num_classes; say classes=N ({error})") from None
 
