@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: requirements.txt is one list, of which `pip install .` takes the part above "Tests"."""
+"""What pyproject.toml cannot say: `pip install .` takes the part of requirements.txt that is above "Tests"."""
 
 from pathlib import Path
 

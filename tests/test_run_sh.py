@@ -146,7 +146,6 @@ def test_slurm_says_who_is_who(data, tmp_path):
         ('no-such-package; python_version < "3.0"\nmxnet==99\n', None),
     ],
 )
-def test_what_an_environment_lacks_is_named(tmp_path, text, expected):
-    (tmp_path / "requirements.txt").write_text(text)
-    found = environment.missing(tmp_path / "requirements.txt")
+def test_what_an_environment_lacks_is_named(text, expected):
+    found = environment.missing(text.splitlines())
     assert found is None if expected is None else re.fullmatch(expected, found)

@@ -131,7 +131,9 @@ def _first_host(environment: Mapping[str, str]) -> str:
         told = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         reason = " ".join((getattr(error, "stderr", None) or str(error)).split())
-        raise ValueError(f"the machines of the Slurm job are not known ({reason}); MASTER_ADDR names the first") from None
+        raise ValueError(
+            f"the machines of the Slurm job are not known ({reason}); MASTER_ADDR names the first"
+        ) from None
     return told.stdout.partition("\n")[0]
 
 

@@ -38,7 +38,7 @@ OWN = ("tables", "data", "seeds", "recipe", "against")
 RECIPE = "vgg2_r34_qgface"
 
 
-def main(arguments: list[str], environment: Mapping[str, str]) -> int:
+def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> int:
     """Train what is missing and print the tables; 1 where a run failed."""
     options = parse(arguments)
     own, rest = plan.split(options.words, OWN)
@@ -162,4 +162,4 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     with user_errors():
-        sys.exit(main(sys.argv[1:], os.environ))
+        sys.exit(main(sys.argv[1:]))

@@ -81,7 +81,7 @@ def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
             pairs = f" --pairs {run.cfg.val_pairs}" * any(target.startswith("cross_resolution") for target in again)
             lines.append(
                 f"{run} has no {', '.join(again)} of this data; "
-                f"{project.shown("eval")} {model} --data {data} --target {shlex.join(again)}{pairs} adds it"
+                f"{project.shown('eval')} {model} --data {data} --target {shlex.join(again)}{pairs} adds it"
             )
         trained = [line for line in log(run) if "lq_pairs" in line]
         if run.cfg.pool != "none" and trained and all(line["lq_pairs"] == 0 for line in trained):
