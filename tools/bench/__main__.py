@@ -2,7 +2,7 @@
 
     python -m tools.bench head --quick
 
-Times are the medians of runs in turn. Exit code 1 where a target of the full sizes is missed.
+Times are the medians of steps that run in turn; docs/results.md has those of the full sizes.
 """
 
 import sys
