@@ -60,6 +60,7 @@ def test_help_names_every_use():
         "eval",
         "test",
         "setup",
+        "doctor",
         "NPROC",
         "NNODES",
         "NODE_RANK",

@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
         print(finding, flush=True)
         found.append(finding.level)
     problems, warnings = found.count(PROBLEM), found.count(WARNING)
-    print(f"{len(found)} checks: {problems} problems, {warnings} warnings, {found.count(OK)} ok")
+    print(f"problems: {problems}, warnings: {warnings}, ok: {found.count(OK)}")
     return int(problems > 0)
 
 
