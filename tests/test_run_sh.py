@@ -81,6 +81,8 @@ def test_help_names_every_use():
     [
         (["dmeo"], {}, "no config 'dmeo': did you mean demo?"),
         (["demo", "lr"], {}, "expected key=value"),
+        (["doctor", "--workers", "-1"], {}, "--workers -1: expected 0 or more"),
+        (["doctor", "data/demo"], {}, "unrecognized arguments: data/demo; ./run.sh doctor --help shows how it is used"),
         (["demo"], {"NPROC": "two"}, "NPROC=two: expected a number of processes"),
         (["demo"], {"NNODES": "2"}, "NODE_RANK and MASTER_ADDR"),
         (["demo"], {"NNODES": "2:1"}, "NNODES=2:1: expected a number of machines, or the fewest and the most of them"),

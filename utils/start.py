@@ -138,4 +138,7 @@ def _first_host(environment: Mapping[str, str]) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        print("error: expected a script and its words: python utils/start.py train.py CONFIG", file=sys.stderr)
+        sys.exit(2)
     sys.exit(main(sys.argv[1], sys.argv[2:]))
