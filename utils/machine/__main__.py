@@ -57,7 +57,7 @@ def findings(output: Path, workers: int) -> Iterator[Finding]:
 
 
 def _options(words: list[str]) -> argparse.Namespace:
-    parser = Parser("./run.sh doctor", __doc__)
+    parser = Parser(project.shown("doctor"), __doc__)
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="where runs are to go; default: work_dirs")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="num_workers of the config; default: 2")
     options = parser.parse_args(words)
