@@ -1,8 +1,10 @@
-"""One training run, top to bottom: config -> data -> model -> resume -> loop -> evaluate -> save.
+"""Train a model, top to bottom: config -> data -> model -> resume -> loop -> evaluate -> save.
 
     ./run.sh configs/vgg2_r34_qgface.py rec=/data/vggface2 val_dir=/data/bins
+    python train.py configs/demo.py max_step=20
 
-`./run.sh` starts this file on every device; on its own it is one process: python train.py CONFIG key=value ...
+`./run.sh` and `qgface train` start this file on every device; on its own it is one process. What is not given as
+key=value is as the config says; configs/base.py lists every key.
 """
 
 import contextlib
@@ -41,15 +43,15 @@ from recognition.momentum import MomentumEncoder
 from recognition.outcome import NotFiniteError
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
-from utils import checkpoint, config, parallel, resume
-from utils.cli import user_errors
+from utils import checkpoint, config, parallel, project, resume
+from utils.cli import Parser, user_errors
 from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 from utils.stop import Stop, exit_code
 from utils.version import code_version, machine
 from utils.watchdog import Watchdog
 
-ROOT = Path(__file__).resolve().parent
+CONFIGS = Path(__file__).resolve().parent / "configs"
 PER_MACHINE = ("rec", "cache", "val_dir", "output", "pretrained", "num_workers")  # may differ between machines
 SIDE = 112  # pixels of an aligned face
 DEMO = {"seed": 1, "identities": 120, "photos": 20, "test_identities": 60, "pairs": 1200}  # of rec="synthetic"
@@ -57,9 +59,11 @@ DEMO = {"seed": 1, "identities": 120, "photos": 20, "test_identities": 60, "pair
 
 def main(words: list[str]) -> int:
     """Train; returns the exit code."""
-    if not words or words[0] in ("-h", "--help"):
-        raise SystemExit("usage: python train.py CONFIG [key=value ...]   (configs/base.py lists the keys)")
-    cfg = config.load(words[0], words[1:], ROOT / "configs")
+    parser = Parser("python train.py", __doc__)
+    parser.add_argument("config", metavar="CONFIG", help="a config file, or the name of one in configs/")
+    parser.add_argument("words", nargs="*", metavar="key=value", help="on top of the config, such as lr=0.05")
+    options = parser.parse_args(words)
+    cfg = config.load(options.config, options.words, CONFIGS)
     world = parallel.init(cfg.device)
     stop = Stop(cfg.max_time)
     parallel.must_agree("config", {key: value for key, value in cfg.items() if key not in PER_MACHINE})
@@ -69,7 +73,7 @@ def main(words: list[str]) -> int:
 
     # ----- data
     source, targets, facts = open_data(cfg, world)
-    folder = RunFolder(Path(cfg.output or ROOT / "work_dirs" / cfg.name))
+    folder = RunFolder(Path(cfg.output or project.home() / "work_dirs" / cfg.name))
     folder.restore()
     earlier = resume.earlier(folder, cfg, facts, print)
     pairs = cfg.total_batch_size = resume.images_a_step(cfg, earlier.config, world.size)  # P: images of a global batch
@@ -219,7 +223,7 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, T
     """
     places = cfg.rec if isinstance(cfg.rec, list) else [cfg.rec]
     if cfg.rec == "synthetic":
-        places = [str(ROOT / "data" / "demo")]
+        places = [str(project.home() / "data" / "demo")]
         if world.local_rank == 0:
             write_demo(Path(places[0]), **DEMO)
         parallel.barrier()
@@ -354,7 +358,7 @@ def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, sta
 
 def stopped_at(step: int, last_step: int, why: str, words: list[str]) -> str:
     """How a run goes on that was stopped."""
-    command = f"./run.sh {shlex.join(words)}"
+    command = f"{project.shown('train')} {shlex.join(words)}"
     return f"stopped     by {why} at step {step} of {last_step}; everything is saved\nresume with: {command}"
 
 
@@ -368,9 +372,9 @@ def farewell(folder: Path, results: dict, cfg) -> str:
             f"report      {shown}/report.html",
             f"log         {shown}/metrics.jsonl, tensorboard --logdir {shown}/tensorboard",
             f"checkpoint  {shown}/checkpoints",
-            "next        ./run.sh configs/celeba_small.py rec=FOLDER     train on your own faces (docs/data.md)"
+            f"next        {project.shown('train')} celeba_small rec=FOLDER     train on your own faces (docs/data.md)"
             if cfg.name == "demo"
-            else f"next        ./run.sh eval {shown}/model.pt --data FOLDER --target lfw",
+            else f"next        {project.shown('eval')} {shown}/model.pt --data FOLDER --target lfw",
         ]
     )
 

@@ -1,6 +1,8 @@
 """Evaluate a model: every target that is in a folder, or those that are named.
 
-python -m eval work_dirs/demo/model.pt --data data/demo --target demo demo_lq
+    python -m eval work_dirs/demo/model.pt --data data/demo --target demo demo_lq
+
+docs/evaluation.md has the targets, and what is measured on each.
 """
 
 import argparse
@@ -149,7 +151,7 @@ def _options(words: list[str]) -> argparse.Namespace:
     add("--against", type=Path, metavar="RESULTS", help="another results.json: differences and p-values")
     add("--no-faces", action="store_true", help="keep no thumbnails of test images, and show none in the report")
     add("--check-color", action="store_true", help="which channel order separates the pairs of TARGET.bin better")
-    add("--batch-size", type=int, default=128)
+    add("--batch-size", type=int, default=128, help="images at a time; default: 128")
     add("--device", default="auto", help="auto, cuda or cpu")
     add("--output", type=Path, help="default: results.json beside model.pt, NAME_results.json beside NAME")
     add("--cache", type=Path, help="folder of kept features; default: features beside the results")

@@ -1,6 +1,6 @@
-"""IJB-B or IJB-C 1:1 with the flags of InsightFace's eval_ijbc.py.
+"""Evaluate IJB-B or IJB-C 1:1, with the flags of InsightFace's eval_ijbc.py.
 
-python -m eval.ijb_11 --model-prefix model.pt --image-path IJBB --result-dir results --network r50 --job a --target IJBB
+    python -m eval.ijb_11 --model-prefix model.pt --image-path IJBB --result-dir results --job a --target IJBB
 
 Writes results/a/ijbb.npy (the scores of all pairs in the list's order), ijbb.pdf and ijbb.png (the ROC); prints TAR
 at FAR 1e-6 to 1e-1.
@@ -52,10 +52,10 @@ def parser_of(prog: str, description: str) -> Parser:
                         "AdaFace's .ckpt, CVLface's, .onnx")  # fmt: skip
     parser.add_argument("--image-path", type=Path, required=True, help="InsightFace's folder: meta/ and loose_crop/")
     parser.add_argument("--result-dir", type=Path, default=Path("."), help="default: the current folder")
-    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128, help="images at a time; default: 128")
     parser.add_argument("--network", help="network of the model; default: what the file says, or is")
     parser.add_argument("--job", default="insightface", help="name of the folder in RESULT_DIR; default: insightface")
-    parser.add_argument("--target", choices=TARGETS, default="IJBC")
+    parser.add_argument("--target", choices=TARGETS, default="IJBC", help="default: IJBC")
     parser.add_argument("--features", type=Path, metavar="FILE.npy", help="(n, D) of the images, in place of a model; "
                         "(n, 2 x EMBEDDING_SIZE): InsightFace's, image beside mirror image")  # fmt: skip
     parser.add_argument("--embedding-size", type=int, help="of the model or features; default: the file's, or 512")

@@ -1,6 +1,6 @@
-"""IJB-B or IJB-C 1:N, mixed media probes, with the flags of eval.ijb_11.
+"""Evaluate IJB-B or IJB-C 1:N, mixed media probes, with the flags of eval.ijb_11.
 
-python -m eval.ijb_1n --model-prefix model.pt --image-path IJBB --network r50 --target IJBB
+    python -m eval.ijb_1n --model-prefix model.pt --image-path IJBB --network r50 --target IJBB
 
 The first column are the numbers of InsightFace's ijb_1n.py, which searches both galleries at once; the second is the
 average over the galleries, each searched on its own, as IJB's papers define it (docs/evaluation.md).

@@ -12,7 +12,8 @@ FILES = sorted(
 PEERS = {"tools/bench/checkpoint/formats.py"}  # PyTorch's own checkpoints, which ours are measured against
 ENTRY_POINTS = {"eval/__main__.py", "eval/ijb_11.py", "eval/ijb_1n.py", "eval/report/__main__.py"}
 # what starts or ends a process has to read its environment or arguments
-PROCESS = {f"utils/{name}.py" for name in ("agent", "cli", "environment", "launch", "parallel", "stop")}
+NAMES = ("agent", "cli", "environment", "launch", "machine/__main__", "parallel", "start", "stop")
+PROCESS = {f"utils/{name}.py" for name in NAMES}
 
 
 def name(path: Path) -> str:

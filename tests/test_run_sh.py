@@ -60,6 +60,7 @@ def test_help_names_every_use():
         "eval",
         "test",
         "setup",
+        "doctor",
         "NPROC",
         "NNODES",
         "NODE_RANK",
@@ -80,6 +81,8 @@ def test_help_names_every_use():
     [
         (["dmeo"], {}, "no config 'dmeo': did you mean demo?"),
         (["demo", "lr"], {}, "expected key=value"),
+        (["doctor", "--workers", "-1"], {}, "--workers -1: expected 0 or more"),
+        (["doctor", "data/demo"], {}, "unrecognized arguments: data/demo; ./run.sh doctor --help shows how it is used"),
         (["demo"], {"NPROC": "two"}, "NPROC=two: expected a number of processes"),
         (["demo"], {"NNODES": "2"}, "NODE_RANK and MASTER_ADDR"),
         (["demo"], {"NNODES": "2:1"}, "NNODES=2:1: expected a number of machines, or the fewest and the most of them"),
@@ -146,7 +149,6 @@ def test_slurm_says_who_is_who(data, tmp_path):
         ('no-such-package; python_version < "3.0"\nmxnet==99\n', None),
     ],
 )
-def test_what_an_environment_lacks_is_named(tmp_path, text, expected):
-    (tmp_path / "requirements.txt").write_text(text)
-    found = environment.missing(tmp_path / "requirements.txt")
+def test_what_an_environment_lacks_is_named(text, expected):
+    found = environment.missing(text.splitlines())
     assert found is None if expected is None else re.fullmatch(expected, found)

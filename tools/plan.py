@@ -1,6 +1,6 @@
-"""What a config needs on each rank and sends in a step, before it starts; docs/scaling.md has the formulas.
+"""Tell what a config needs on each rank and sends in a step, before it starts; docs/scaling.md has the formulas.
 
-    python -m tools.plan CONFIG ranks=8 [classes=N] [gpu_gib=80] [key=value ...]
+    python -m tools.plan vgg2_r34_qgface ranks=8 classes=360232 gpu_gib=80
     python -m tools.plan --table
 
 ranks=8      processes, one for each GPU; else 1
@@ -8,11 +8,11 @@ classes=N    identities; else num_classes of the config, else the data's
 gpu_gib=80   memory of a GPU, in GiB; else that of the smallest GPU here or, on a CPU, this machine's available memory,
              shared by the processes
 key=value    keys of the config, as for train.py
---table      the table of docs/scaling.md
 
 Exit code 1, with a warning, where the run cannot fit.
 """
 
+import argparse
 import difflib
 import sys
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ from recognition import scaling, sharded
 from recognition.backbones import get_backbone
 from recognition.data.sources import open_source
 from recognition.scaling import GIB, MIB, Collective, Network, Setup
-from utils import config
-from utils.cli import user_errors
+from utils import config, project
+from utils.cli import Parser, user_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 OWN = ("ranks", "classes", "gpu_gib")
@@ -44,14 +44,12 @@ GPUS = (1, 4, 8, 64)
 
 def main(words: list[str]) -> int:
     """Print the plan; 1 where the run cannot fit."""
-    if not words or words[0] in ("-h", "--help"):
-        print(__doc__)
-        return 0
-    if words[0] == "--table":
+    options = parse(words)
+    if options.table:
         print(sets())
         return 0
-    own, rest = split(words[1:])
-    cfg = config.load(words[0], rest, ROOT / "configs")
+    own, rest = split(options.words)
+    cfg = config.load(options.config, rest, ROOT / "configs")
     ranks = number(own, "ranks", int) or 1
     kind, limit = room(cfg.device, number(own, "gpu_gib", float), ranks)
     setup = make_setup(cfg, number(own, "classes", int) or count_classes(cfg), ranks, kind)
@@ -72,6 +70,18 @@ def main(words: list[str]) -> int:
         file=sys.stderr,
     )
     return 1
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The config and its words, or `--table`."""
+    parser = Parser("python -m tools.plan", __doc__)
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="a config file, or the name of one in configs/")
+    parser.add_argument("words", nargs="*", metavar="key=value", help="as above")
+    parser.add_argument("--table", action="store_true", help="the table of docs/scaling.md, and no more")
+    options = parser.parse_args(words)
+    if options.config is None and not options.table:
+        raise ValueError("expected a CONFIG, or --table; python -m tools.plan --help shows how it is used")
+    return options
 
 
 def split(words: Sequence[str], names: Sequence[str] = OWN) -> tuple[dict[str, str], list[str]]:
@@ -105,7 +115,8 @@ def count_classes(cfg: EasyDict) -> int:
     if cfg.num_classes is not None:
         return cfg.num_classes
     try:
-        return open_source(ROOT / "data" / "demo" if cfg.rec == "synthetic" else cfg.rec, cache=cfg.cache).num_classes
+        rec = project.home() / "data" / "demo" if cfg.rec == "synthetic" else cfg.rec
+        return open_source(rec, cache=cfg.cache).num_classes
     except ValueError as error:
         raise ValueError(f"the number of identities: {cfg.name} has no num_classes; say classes=N ({error})") from None
 

@@ -39,7 +39,9 @@ class Job(NamedTuple):
 def make_parser() -> Parser:
     parser = Parser("python -m tools.unpack", __doc__)
     parser.add_argument("rec", type=Path, metavar="REC", help="a .rec file, or the folder with it")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="folder that gets the images and train.lst"
+    )
     parser.add_argument("--by-key", action="store_true", help="name images <label>/<key>.jpg whatever the .lst says")
     parser.add_argument("--bad", choices=("stop", "skip"), default="stop", help="images that cannot be decoded")
     parser.add_argument("--workers", type=int, default=2, help="processes; default 2; 0 works in this one")

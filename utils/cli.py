@@ -1,6 +1,5 @@
 """How every entry point ends: a user's mistake is one line on stderr and exit code 2, never a traceback."""
 
-import argparse
 import contextlib
 import json
 import os
@@ -12,20 +11,11 @@ from collections.abc import Iterator
 from tqdm import tqdm
 
 from utils import parallel
+from utils.parser import Parser as Parser  # where every entry point looks for it
 from utils.stop import Stop, end_with_launcher
 
 # what torch says when a process at the other end, or the launcher where they meet, is gone
 LOST = ("closed by peer", "reset by peer", "Connection was likely closed", "Broken pipe")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are the same one line as every other mistake's."""
-
-    def __init__(self, prog: str, description: str | None):
-        super().__init__(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-
-    def error(self, message: str) -> None:
-        raise ValueError(f"{message}; {self.prog} --help shows how it is used")
 
 
 @contextlib.contextmanager

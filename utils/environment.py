@@ -6,20 +6,21 @@ it.
 """
 
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 
-def missing(requirements: Path) -> str | None:
-    """The first requirement this environment does not meet."""
+def missing(requirements: Iterable[str]) -> str | None:
+    """The first requirement this environment does not meet, of the lines of a requirements.txt."""
     from pip._vendor.packaging.requirements import Requirement
 
-    for line in requirements.read_text().splitlines():
+    for line in requirements:
         text = line.split("#")[0].strip()
         if not text:
             continue
         requirement = Requirement(text)
-        if requirement.name == "mxnet" or (requirement.marker and not requirement.marker.evaluate()):
+        if requirement.name == "mxnet" or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue
         try:
             version = metadata.version(requirement.name)
@@ -30,10 +31,18 @@ def missing(requirements: Path) -> str | None:
     return None
 
 
+def needed_by(distribution: str) -> list[str]:
+    """What an installed distribution asks for; none where it is not installed."""
+    try:
+        return metadata.requires(distribution) or []
+    except metadata.PackageNotFoundError:
+        return []
+
+
 if __name__ == "__main__":
     if not (3, 10) <= sys.version_info < (3, 14):
         sys.exit(f"Python {sys.version.split()[0]} is not 3.10 to 3.13")
     try:
-        sys.exit(missing(Path(sys.argv[1])))
+        sys.exit(missing(Path(sys.argv[1]).read_text().splitlines()))
     except ImportError as error:
         sys.exit(str(error))

@@ -113,5 +113,21 @@ def _load(path: Path) -> object:
                 raise
             return inert.load(path)
     except Exception as error:  # a damaged pickle may raise anything
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"model {path} is not a PyTorch state dict: {first}") from None
+        raise ValueError(f"model {path} is not a PyTorch state dict: {_reason(path, error)}") from None
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why it cannot be read, in a few words: what torch says of a damaged file is long, and about its own code."""
+    if isinstance(error, inert.Refused):
+        return str(error)
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, MemoryError) or "allocate" in str(error):
+        return "there is no memory for what it states"
+    with open(path, "rb") as file:
+        start = file.read(4)
+    if not start:
+        return "the file is empty"
+    if start == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+        return "its end is missing; copy or download it again"
+    return "it is damaged, or a file of another kind"

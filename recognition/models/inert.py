@@ -23,6 +23,10 @@ DTYPES = {
 }  # fmt: skip
 
 
+class Refused(pickle.UnpicklingError):
+    """A file that is not read; the message says why in a few words."""
+
+
 class Inert:
     """An object of a class that is not needed."""
 
@@ -39,13 +43,13 @@ def load(path: Path) -> object:
     """What `torch.save` wrote (its zip format), with tensors on the CPU.
 
     Raises:
-        pickle.UnpicklingError: the file names a function that could do harm, or is not such a file.
+        Refused: the file names a function that could do harm, or is not such a file.
         zipfile.BadZipFile, KeyError, RuntimeError ...: it is damaged; a damaged pickle may raise anything.
     """
     with zipfile.ZipFile(path) as archive:
         found = [name for name in archive.namelist() if name.endswith("/data.pkl") and name.count("/") == 1]
         if len(found) != 1:
-            raise pickle.UnpicklingError("it holds no data.pkl")
+            raise Refused("it holds no data.pkl")
         with archive.open(found[0]) as file:
             return _Unpickler(file, archive, found[0].removesuffix(".pkl")).load()
 
@@ -58,9 +62,7 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> object:
         module = "builtins" if module == "__builtin__" else module  # its name in pickles that Python 2 could read
         if module.split(".")[0] in HARMFUL or f"{module}.{name}" in HARMFUL:
-            raise pickle.UnpicklingError(
-                f"it names {module}.{name}, which a checkpoint has no use for: do not trust it"
-            )
+            raise Refused(f"it names {module}.{name}, which a checkpoint has no use for: do not trust it")
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
@@ -72,7 +74,7 @@ class _Unpickler(pickle.Unpickler):
     def persistent_load(self, pid: object) -> torch.Tensor:
         """The whole storage as a vector; `pid` is ("storage", type, key, device, elements)."""
         if not isinstance(pid, tuple) or len(pid) != 5 or pid[0] != "storage" or not isinstance(pid[1], torch.dtype):
-            raise pickle.UnpicklingError("it holds tensors of a kind that is not known here")
+            raise Refused("it holds tensors of a kind that is not known here")
         dtype, key = pid[1], pid[2]
         if key not in self._storages:
             data = bytearray(self._archive.read(f"{self._folder}/{key}"))

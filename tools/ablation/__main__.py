@@ -29,7 +29,7 @@ import train
 from tools import plan
 from tools.ablation import estimate, jobs, render, results, runs, slurm, words
 from tools.ablation.runs import ROOT, Study
-from utils import config, parallel
+from utils import config, parallel, project
 from utils.cli import Parser, user_errors
 from utils.files import replacing, writable_folder
 from utils.version import machine
@@ -38,12 +38,12 @@ OWN = ("tables", "data", "seeds", "recipe", "against")
 RECIPE = "vgg2_r34_qgface"
 
 
-def main(arguments: list[str], environment: Mapping[str, str]) -> int:
+def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> int:
     """Train what is missing and print the tables; 1 where a run failed."""
     options = parse(arguments)
     own, rest = plan.split(options.words, OWN)
     recipe = config.find(own.get("recipe", RECIPE), ROOT / "configs")
-    output = (options.output or ROOT / "work_dirs" / "ablation" / recipe.stem).resolve()
+    output = (options.output or project.home() / "work_dirs" / "ablation" / recipe.stem).resolve()
     rest = [*words.data_words(own["data"], recipe, rest), *rest] if "data" in own else rest
     folder = (options.runs or output / "runs").resolve()
     study = runs.make_study(str(recipe), words.names(own), words.seeds(own), rest, folder)
@@ -162,4 +162,4 @@ def say(line: str) -> None:
 
 if __name__ == "__main__":
     with user_errors():
-        sys.exit(main(sys.argv[1:], os.environ))
+        sys.exit(main(sys.argv[1:]))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools.ablation.runs import ROOT, Run
+from utils import project
 from utils.stop import Stop
 
 # what belongs to the job that this command itself runs in, and must not reach the runs
@@ -104,7 +105,7 @@ def start(run: Run, recipe: Path, place: dict[str, str], environment: Mapping[st
     with log.open("ab") as file:
         before = file.tell()
         process = subprocess.Popen(
-            [str(ROOT / "run.sh"), str(recipe), *run.words], env={**own, **place}, stdin=subprocess.DEVNULL,
+            [*project.training(ROOT), str(recipe), *run.words], env={**own, **place}, stdin=subprocess.DEVNULL,
             stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
             preexec_fn=lambda: _libc.prctl(SET_PDEATHSIG, signal.SIGTERM),
         )  # fmt: skip

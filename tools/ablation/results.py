@@ -10,6 +10,7 @@ from typing import NamedTuple
 from configs.tables import Column
 from eval.results import read_results
 from tools.ablation.runs import Run, Study
+from utils import project
 from utils.log_lines import is_result, read_metrics
 
 
@@ -80,7 +81,7 @@ def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
             pairs = f" --pairs {run.cfg.val_pairs}" * any(target.startswith("cross_resolution") for target in again)
             lines.append(
                 f"{run} has no {', '.join(again)} of this data; "
-                f"./run.sh eval {model} --data {data} --target {shlex.join(again)}{pairs} adds it"
+                f"{project.shown('eval')} {model} --data {data} --target {shlex.join(again)}{pairs} adds it"
             )
         trained = [line for line in log(run) if "lq_pairs" in line]
         if run.cfg.pool != "none" and trained and all(line["lq_pairs"] == 0 for line in trained):

@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.ablation.runs import ROOT, Run
+from tools.ablation.runs import Run
+from utils import project
 
 
 def script(runs: Sequence[Run], recipe: Path, gpus: int, cores: int, jobs: int | None) -> str:
@@ -29,8 +30,8 @@ def script(runs: Sequence[Run], recipe: Path, gpus: int, cores: int, jobs: int |
         '*) echo "error: no run $SLURM_ARRAY_TASK_ID" >&2; exit 2 ;;',
         "esac",
         "export STOP_EXIT_CODE=75",
-        f"cd {shlex.quote(str(ROOT))} || exit 2",
-        f'srun --cpus-per-task={cores} ./run.sh {shlex.quote(str(recipe))} "$@"',
+        f"cd {shlex.quote(str(project.home()))} || exit 2",
+        f'srun --cpus-per-task={cores} {project.shown("train")} {shlex.quote(str(recipe))} "$@"',
         "code=$?",
         '[ "$code" -ne 75 ] || scontrol requeue "$SLURM_JOB_ID"',
         'exit "$code"',

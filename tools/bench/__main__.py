@@ -1,4 +1,9 @@
-"""python -m tools.bench NAME [--quick] [--json FILE]: our step against a named baseline, in one process."""
+"""Measure a step of ours against a named baseline, in one process.
+
+    python -m tools.bench head --quick
+
+Times are the medians of steps that run in turn; docs/results.md has those of the full sizes.
+"""
 
 import sys
 
@@ -20,7 +25,7 @@ BENCHES = {
 
 def main(words: list[str]) -> None:
     parser = Parser("python -m tools.bench", __doc__)
-    parser.add_argument("name", choices=BENCHES, metavar=f"{{{','.join(BENCHES)}}}")
+    parser.add_argument("name", choices=BENCHES, metavar=f"{{{','.join(BENCHES)}}}", help="what is measured")
     parser.add_argument("--quick", action="store_true", help="small sizes and few runs: does it work at all")
     parser.add_argument("--json", metavar="FILE", help="write the rows there too")
     parser.add_argument("--threads", type=int, help="of PyTorch; default: every core")

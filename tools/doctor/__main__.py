@@ -1,4 +1,6 @@
-"""Checks a data set before a week of GPU time is spent on it: python -m tools.doctor DIR
+"""Check a data set before a week of GPU time is spent on it.
+
+    python -m tools.doctor /data/vggface2 --bins /data/bins --sheet channels.png
 
 DIR is an InsightFace folder (train.rec, train.idx, property), a .rec file, or a folder of one folder of images per
 identity. Exit code 0 where nothing was found or only notes, 1 with errors or warnings, 2 for a mistake in the call.
@@ -50,7 +52,7 @@ def main(words: list[str]) -> int:
 def _parse(words: list[str]):
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser = Parser("python -m tools.doctor", __doc__)
-    parser.add_argument("data", metavar="DIR", type=Path)
+    parser.add_argument("data", metavar="DIR", type=Path, help="the data set")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write everything that was found there")
     parser.add_argument("--bins", metavar="PATH", type=Path, nargs="+",
                         help=".bin verification sets, or folders of them, that must not share images with the set; "

@@ -1,4 +1,7 @@
-"""python -m tools.figures NAME ...: the paper's figures, from recorded data.
+"""Draw the paper's figures from recorded data.
+
+    python -m tools.figures gst --output gst.png
+    python -m tools.figures pairs --help
 
 gst         the gradient scaling term over angle and quality, AdaFace beside ArcFace           (Fig. 2)
 difference  |q - key| of positive and negative pairs over training, for each run's queue       (Fig. 3b)
@@ -17,7 +20,7 @@ PARTS = {"gst": gst.main, "difference": difference.main, "pairs": pairs.main, "s
 def main(words: list[str]) -> None:
     """Hand the words after the first to the part that it names."""
     parser = Parser("python -m tools.figures", __doc__)
-    parser.add_argument("name", choices=PARTS)
+    parser.add_argument("name", choices=PARTS, help="as above; each has options of its own")
     PARTS[parser.parse_args(words[:1]).name](words[1:])
 
 

@@ -1,4 +1,7 @@
-"""python -m tools.inspect NAME ...: what training and evaluation make of faces, as a picture.
+"""Show what training and evaluation make of faces, as a picture.
+
+    python -m tools.inspect augment data/demo --output augment.png
+    python -m tools.inspect surveillance --help
 
 augment         faces, their augmented views, and which of these count as low quality
 surveillance    the probes of the evaluation's target `surveillance`
@@ -15,7 +18,7 @@ PARTS = {"augment": augment.main, "surveillance": surveillance.main}
 def main(words: list[str]) -> None:
     """Hand the words after the first to the part that it names."""
     parser = Parser("python -m tools.inspect", __doc__)
-    parser.add_argument("name", choices=PARTS)
+    parser.add_argument("name", choices=PARTS, help="as above; each has options of its own")
     PARTS[parser.parse_args(words[:1]).name](words[1:])
 
 

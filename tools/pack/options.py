@@ -26,7 +26,7 @@ def make_parser(description: str) -> Parser:
     parser = Parser("python -m tools.pack", description)
     add = parser.add_argument
     add("sources", nargs="+", type=Path, metavar="SOURCE", help="folder of identity folders, .lst, .rec or its folder")
-    add("--output", type=Path, required=True, metavar="DIR")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder that gets the packed set")
     add("--root", type=Path, help="folder that the paths in a .lst start from; default: the list's own")
     add("--identities", choices=MERGES, default=MERGES[0], help="of several sources: each source's are its own people "
         "(default); the same names are the same people; the same labels are")  # fmt: skip
@@ -43,7 +43,7 @@ def make_parser(description: str) -> Parser:
     add(
         "--bad", choices=("stop", "skip"), default="stop", help="images that cannot be used; skip: skipped.txt has them"
     )
-    add("--format", choices=("rec", "webdataset"), default="rec")
+    add("--format", choices=("rec", "webdataset"), default="rec", help="records (default), or tar files")
     add("--shuffle", type=int, metavar="SEED", help="the images in random order")
     add("--shards", type=int, metavar="N", help="N record files")
     add("--shard-size", type=int, metavar="N", help="images in each tar; default 10000")

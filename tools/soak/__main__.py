@@ -26,7 +26,7 @@ from tools.soak import report
 from tools.soak.compare import differences, faults, largest_distance
 from tools.soak.processes import ROOT
 from tools.soak.run import Soak, interrupted, reference
-from utils import config
+from utils import config, project
 from utils.cli import Parser, user_errors
 from utils.files import replacing, writable_folder
 
@@ -54,7 +54,7 @@ def main(words: list[str]) -> int:
     if minutes is None and kills is None:
         minutes = 20.0
     seed = random.randrange(2**31) if options.seed is None else options.seed
-    output = options.output or ROOT / "work_dirs" / "soak"
+    output = options.output or project.home() / "work_dirs" / "soak"
     if (output / "runs").exists():
         raise ValueError(f"{output / 'runs'} holds runs of an earlier soak: remove it, or choose another --output")
     made = not output.exists()

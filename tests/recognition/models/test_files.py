@@ -181,11 +181,16 @@ def test_damaged_files(tmp_path, lightning):
     whole = tmp_path / "whole.ckpt"
     torch.save({"state_dict": TENSORS, "c": lightning.Callback()}, whole)
     data = whole.read_bytes()
-    for name, damaged in (("cut", data[:-200]), ("half", data[: len(data) // 2]), ("text", b"hello"), ("empty", b"")):
+    for name, damaged, reason in (
+        ("cut", data[:-200], "its end is missing; copy or download it again"),
+        ("half", data[: len(data) // 2], "its end is missing; copy or download it again"),
+        ("text", b"hello", "it is damaged, or a file of another kind"),
+        ("empty", b"", "the file is empty"),
+    ):
         (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(ValueError, match=f"model .*{name} is not a PyTorch state dict: .") as caught:
+        with pytest.raises(ValueError) as caught:
             read_tensors(tmp_path / name)
-        assert "\n" not in str(caught.value)
+        assert str(caught.value) == f"model {tmp_path / name} is not a PyTorch state dict: {reason}"
     short = tmp_path / "short.ckpt"
     for state, change in (
         ({"state_dict": TENSORS, "c": lightning.Callback()}, lambda name, data: data[:8] if "/data/" in name else data),
