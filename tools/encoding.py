@@ -33,7 +33,7 @@ def add_model_options(parser: Parser) -> None:
     add("--network", help="network of the model; default: what the file says, or is")
     add("--embedding-size", type=int, help="likewise")
     add("--amp", choices=("float16", "bfloat16"), help="half precision; default: float32")
-    add("--batch-size", type=int, default=64)
+    add("--batch-size", type=int, default=64, help="images in a forward pass")
     add("--device", default="auto", help="auto, cuda or cpu")
 
 

@@ -1,7 +1,10 @@
-"""Make one HTML page of results: numbers, charts, hardest images, training; of two results also their differences.
+"""Make one HTML page of results: numbers, charts, hardest images, training; of two also their differences.
 
-python -m eval.report work_dirs/demo
-python -m eval.report work_dirs/qgface work_dirs/baseline --output comparison.html
+    python -m eval.report work_dirs/demo
+    python -m eval.report work_dirs/qgface work_dirs/baseline --output comparison.html
+
+Each is a results.json or the folder of a run. The page holds all that it shows and needs no network; docs/report.md says
+how its charts are read.
 """
 
 import sys
