@@ -88,7 +88,7 @@ def _options(words: list[str]) -> argparse.Namespace:
     parser = Parser("python -m tools.encode", __doc__)
     parser.add_argument("model", type=Path, help="model.pt of a run, arcface_torch's, AdaFace's, CVLface's, .onnx ...")
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTOS", help="folders, files, lists of paths")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder of the features")
     add_model_options(parser)
     parser.add_argument(
         "--bad", choices=("stop", "skip"), default="stop", help=f"photos that cannot be used; skip: {FINAL} has them"
