@@ -66,7 +66,7 @@ def entry(command: commands.Command):
 def meant(words: list[str]) -> list[str]:
     """Words for the reader's own things, and places of another machine, as those of the small folder."""
     for name, value in place.MEANINGS.items():
-        words = [re.sub(rf"(?<![A-Z/]){name}(?![A-Z])", value, word) for word in words]
+        words = [re.sub(rf"(?<![A-Z]){name}(?![A-Z])", value, word) for word in words]
     words = [word.replace("CHECKPOINT_2", "work_dirs/demo/checkpoints/step_00000002") for word in words]
     return [re.sub(r"(?<![\w.])(?:/|\.\./shared/)data(?![\w])", "data", word) for word in words]
 
