@@ -27,6 +27,31 @@ MEANINGS = {
     "FOLDER": "data/own", "MODEL": "model.pt", "DIR": "data/own", "NAME": "faces", "RUN": "work_dirs/demo", "SEED": "7",
 }  # fmt: skip
 
+# as arcface_torch has them, with the numbers of these faces
+ARCFACE_CONFIG = f"""from easydict import EasyDict as edict
+
+config = edict()
+config.margin_list = (1.0, 0.5, 0.0)
+config.network = "r50"
+config.resume = False
+config.output = None
+config.embedding_size = 512
+config.sample_rate = 1.0
+config.fp16 = True
+config.momentum = 0.9
+config.weight_decay = 5e-4
+config.batch_size = 128
+config.lr = 0.02
+config.verbose = 2000
+config.dali = False
+config.rec = "/train_tmp/ms1m-retinaface-t1"
+config.num_classes = {IDENTITIES}
+config.num_image = {IDENTITIES * PHOTOS}
+config.num_epoch = 20
+config.warmup_epoch = 0
+config.val_targets = ['lfw', 'cfp_fp', "agedb_30"]
+"""
+
 
 def make(root: Path, checkout: Path) -> None:
     """Write it; paths in it are relative to it, so that a copy is as good."""
@@ -36,14 +61,25 @@ def make(root: Path, checkout: Path) -> None:
 
 def _make(root: Path, checkout: Path) -> None:
     (root / "configs").symlink_to(checkout / "configs")
-    for name in ("own", "own/faces", "vggface2", "demo", "celeba_train"):
+    for name in ("own", "own/faces", "vggface2", "demo", "celeba_train", "faces_emore", "ms1m-retinaface-t1"):
         faces.write_records(root / "data" / name, IDENTITIES, PHOTOS)
-    for name in ("demo/demo", "demo/demo_lq", "bins/lfw", "bins/cfp_fp", "bins/agedb_30", "eval/lfw", "eval/cfp_fp", "lfw"):
+    for name in (
+        "demo/demo",
+        "demo/demo_lq",
+        "bins/lfw",
+        "bins/cfp_fp",
+        "bins/agedb_30",
+        "eval/lfw",
+        "eval/cfp_fp",
+        "lfw",
+    ):
         (root / "data" / name).parent.mkdir(exist_ok=True)
         faces.write_pairs(root / "data" / f"{name}.bin", 20)
-    for name, place in (("IJBB", root / "data"), ("IJBC", root / "data" / "eval")):
+    for name, folders in (("IJBB", ("data",)), ("IJBC", ("data", "data/eval"))):
         write_ijb(Path("..", name), name)  # one for all copies: no command changes it
-        (place / name).symlink_to(Path("..", name).resolve())
+        for folder in folders:
+            (root / folder / name).symlink_to(Path("..", name).resolve())
+    (root / "ms1mv3_r50.py").write_text(ARCFACE_CONFIG)
     _write_photos(root)
     _write_models(root)
     run = root / "work_dirs" / "demo"
@@ -51,7 +87,10 @@ def _make(root: Path, checkout: Path) -> None:
     ranks.train([str(checkout / "configs" / "demo.py"), *words, "val_targets=[]", "save_every=1"])
     study = root / "work_dirs" / "ablation" / "vgg2_r34_qgface" / "runs"
     copies = ["proxy", "momentum", "vgg2_r34_qgface", "qgface", "baseline", "celeba_small"]
-    for copy in [*(run.parent / name for name in copies), *(study / f"{row}_seed0" for row in ("E", "momentum", "Baseline"))]:
+    for copy in [
+        *(run.parent / name for name in copies),
+        *(study / f"{row}_seed0" for row in ("E", "momentum", "Baseline")),
+    ]:
         shutil.copytree(run, copy)
         _write_results(copy, str(run.parent / "demo" / "model.pt"))
     _write_results(root / "a", "b.pt")

@@ -17,7 +17,9 @@ from utils import config
 
 ROOT = commands.ROOT
 ALL = [command for document in commands.DOCUMENTS for command in commands.every(document)]
-MENTIONED = [command for command in ALL if command.is_ours and len(command.words) == 3 and command.words[0] != "./run.sh"]
+MENTIONED = [
+    command for command in ALL if command.is_ours and len(command.words) == 3 and command.words[0] != "./run.sh"
+]
 TYPED = list({(c.document == "docs/results.md", c.text): c for c in ALL if c not in MENTIONED}.values())
 
 
