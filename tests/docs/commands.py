@@ -10,7 +10,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").glob("*.md"))]
 OURS = re.compile(
-    r'(["\'`]?)((?:\b[A-Z_]+=\S+ +)*(?:\./run\.sh|python3? -m \w[\w.]*|(?<![\w/.])qgface(?= [a-z-]))(?= |$|["\'`]).*)'
+    r'(["\'`]?)((?:\b[A-Z_]+=\S+ +)*'  # variables
+    r"(?:\./run\.sh|python3? -m \w[\w.]*|(?<![\w/.])qgface(?= [a-z-]))"
+    r'(?= |$|["\'`]).*)'
 )
 OTHERS = re.compile(
     r"(?:[A-Z_]+=\S+ +)*(?:python3?|pip3?|docker|srun|sbatch|kubectl|tensorboard|source|git|apt|conda|torchrun|cd) .*"

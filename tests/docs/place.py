@@ -86,11 +86,9 @@ def _make(root: Path, checkout: Path) -> None:
     words = [*SMALL, "rec=data/demo", "val_dir=data/demo", "diagnose_every=1", "frequent=1", f"output={run}"]
     ranks.train([str(checkout / "configs" / "demo.py"), *words, "val_targets=[]", "save_every=1"])
     study = root / "work_dirs" / "ablation" / "vgg2_r34_qgface" / "runs"
-    copies = ["proxy", "momentum", "vgg2_r34_qgface", "qgface", "baseline", "celeba_small"]
-    for copy in [
-        *(run.parent / name for name in copies),
-        *(study / f"{row}_seed0" for row in ("E", "momentum", "Baseline")),
-    ]:
+    copies = [run.parent / name for name in ("proxy", "momentum", "vgg2_r34_qgface", "qgface", "baseline")]
+    copies += [study / f"{row}_seed0" for row in ("E", "momentum", "Baseline")]
+    for copy in copies:
         shutil.copytree(run, copy)
         _write_results(copy, str(run.parent / "demo" / "model.pt"))
     _write_results(root / "a", "b.pt")

@@ -1,4 +1,4 @@
-"""Every command of README.md, CONTRIBUTING.md and docs/*.md: run on small data, or read by its parser (tests/docs/how.py)."""
+"""Every command of README.md, CONTRIBUTING.md and docs/*.md: run on small data, or read by its parser (how.py)."""
 
 import argparse
 import importlib

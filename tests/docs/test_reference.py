@@ -33,7 +33,7 @@ def test_a_name_that_is_not_there(monkeypatch):
 
 
 def test_sections_become_lists():
-    doc = "Do it.\n\nArgs:\n    a, b: (n, D) float32,\n        of one thing.\n    c: int.\n\nReturns:\n    (n,) bool: yes.\n"
+    doc = "Do.\n\nArgs:\n    a, b: (n, D) float32,\n        of one thing.\n    c: int.\n\nReturns:\n    (n,) bool: yes."
     shown = reference._markdown(doc).splitlines()
-    assert shown[0] == "Do it." and "- `a, b`: (n, D) float32, of one thing." in shown and "- `c`: int." in shown
+    assert shown[0] == "Do." and "- `a, b`: (n, D) float32, of one thing." in shown and "- `c`: int." in shown
     assert "- (n,) bool: yes." in shown
