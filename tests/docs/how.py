@@ -15,6 +15,8 @@ NOT_STARTED = {
     "./run.sh eval *...*": "an excerpt: another command stands before it in full",
     "./run.sh eval": "named, without what it takes",
     "python -m tools.inspect augment": "named, without what it takes",
+    "./run.sh setup": "installs packages",
+    "source .venv/*": "the shell's",
     "python utils/launch.py *": "a record of what was measured",
     "python -m pytest *": "the tests themselves",
 }
