@@ -12,7 +12,7 @@ from utils.run_folder import RunFolder
 # keys that may differ between the parts of a run: places, machines, what is kept and told; data has its digest
 FREE = (
     *("name", "preset", "rec", "cache", "cache_limit", "val_dir", "val_targets", "val_pairs", "output", "pretrained"),
-    *("num_workers", "recordio_backend", "device", "memory_budget", "num_classes", "num_image"),
+    *("num_workers", "recordio_backend", "device", "compile", "memory_budget", "num_classes", "num_image"),
     *("resume", "resume_changes", "overwrite", "keep_checkpoints", "keep_every", "save_every", "frequent", "verbose"),
     *("diagnose_every", "max_step", "max_time", "step_timeout", "nonfinite", "nonfinite_limit", "corrupt"),
 )

@@ -1,7 +1,7 @@
 """Backbones: samples a second of every way to run one, against the plain one, and the share of the machine's peak.
 
-The peak is that of a large matrix product in the same process, dtype and number of threads, in turn with the rest. FLOPs
-are those of convolutions and matrix products, two for each multiplication and addition: what a pass needs, not does.
+The peak is that of a large matrix product in the same process, dtype and number of threads, in turn with the rest.
+FLOPs are those of convolutions and matrix products, two for each multiplication and addition: those that a pass needs.
 """
 
 import copy
