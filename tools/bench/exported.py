@@ -32,7 +32,7 @@ def of_network(name: str, quick: bool) -> list[Row]:
         models = {form: OnnxBackbone(path) for form, path in paths.items()}
     found = []
     for batch in (1, 2) if quick else (1, 32):
-        took = seconds(_steps({"PyTorch": network, **models}, faces[:batch]), 2 if quick else 15)
+        took = seconds(_steps({"PyTorch": network, **models}, faces[:batch]), 2 if quick else 15 if batch == 1 else 5)
         speed = {form: batch / time for form, time in took.items()}
         found += [Row(f"{name}, batch {batch}: onnxruntime, {form}, against PyTorch", "1/s", speed["PyTorch"],
                       speed[form], higher=True) for form in models]  # fmt: skip
