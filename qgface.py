@@ -23,6 +23,7 @@ COMMANDS = {  # what a user types -> the module whose main(words) does it
     "encode": "tools.encode",
     "compare": "tools.compare",
     "search": "tools.search",
+    "export": "tools.export",
     "pack": "tools.pack",
     "unpack": "tools.unpack",
     "bin": "tools.bin",

@@ -25,6 +25,7 @@ from eval.table import results_table
 from eval.targets import open_targets
 from recognition.backbones import get_backbone
 from recognition.build import (
+    compiled,
     make_contrast_weight,
     make_diagnostics,
     make_loader,
@@ -115,7 +116,7 @@ def main(words: list[str]) -> int:
     run = Run(cfg, world, folder, state, facts, last_step, {"scaler": scaler, "means": means, "guard": guard}, damaged)
     start_step = run.start(earlier)
     del earlier  # its files may go
-    network = parallel.data_parallel(backbone, world.device)
+    network = parallel.data_parallel(compiled(backbone) if cfg.compile else backbone, world.device)
     log = RunLog(folder.path, last_step, start_step, enabled=world.rank == 0)
     log.say(describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, start_step))
 

@@ -57,6 +57,7 @@ config.clip_grad_norm = 5.0  # of the backbone's gradient, 0: no clipping
 config.gradient_acc = 1  # batches per optimizer step; averaged; at an epoch's end, those that fill no step are left out
 config.fp16 = False  # autocast on GPUs; a CPU trains in float32 all the same
 config.amp_dtype = "float16"  # "float16" (with loss scaling) or "bfloat16"
+config.compile = False  # True: torch.compile makes the step's network; minutes at the start, faster steps after it
 config.nonfinite = "skip"  # a step whose loss or gradient is nan or infinite: "skip" it, or "stop" the run
 config.nonfinite_limit = 20  # so many skipped steps in a row stop the run
 config.device = "auto"  # "auto", "cuda", "cpu"

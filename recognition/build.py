@@ -1,5 +1,6 @@
 """The parts of a run as its config describes them; every key is in configs/base.py."""
 
+import shutil
 from collections.abc import Callable
 
 import torch
@@ -92,6 +93,24 @@ def _check_views(cfg) -> None:
 def make_diagnostics(cfg, objective: Objective, backbone: nn.Module, scaler: torch.amp.GradScaler) -> Diagnostics:
     """What looks at the method every `diagnose_every` steps."""
     return Diagnostics(cfg.diagnose_every, objective, backbone, tuple(cfg.views), cfg.gradient_acc, scaler)
+
+
+def compiled(backbone: nn.Module) -> nn.Module:
+    """What a training step calls instead of `backbone`: torch.compile's, on the same weights. Checkpoints, evaluations
+    and the momentum encoder go on with `backbone`, whose names stay as they are.
+
+    Raises:
+        ValueError: there is no C++ compiler.
+    """
+    from torch._inductor import config as inductor
+
+    commands = [command for command in inductor.cpp.cxx if command]
+    if not any(shutil.which(command) for command in commands):
+        raise ValueError(
+            f"compile=True needs a C++ compiler, and there is no {' or '.join(commands)} on the PATH; "
+            "install one, set CXX to another, or use compile=False"
+        )
+    return torch.compile(backbone)
 
 
 def make_optimizer(cfg, backbone: nn.Module) -> torch.optim.Optimizer:

@@ -62,17 +62,21 @@ class Embedder:
 
     def _features(self, images: torch.Tensor) -> torch.Tensor:
         """h (n, D) of one batch, on the CPU."""
-        images = images.to(self.device, non_blocking=True)
-        if self.channels == "bgr":
-            images = images.flip(3)
-        x = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-        x = x.sub_(self.mean).div_(self.std)
+        x = pixels(images.to(self.device, non_blocking=True), self.channels, self.mean, self.std)
         with torch.autocast(self.device.type, self.amp_dtype, enabled=self.amp_dtype is not None):
             h = self.backbone(x)
         if not isinstance(h, torch.Tensor) or h.ndim != 2 or len(h) != len(images):
             given = tuple(h.shape) if isinstance(h, torch.Tensor) else type(h).__name__
             raise ValueError(f"the backbone returned {given} for {len(images)} images: expected features (n, D)")
         return h.float().cpu()
+
+
+def pixels(images: torch.Tensor, channels: str, mean: float, std: float) -> torch.Tensor:
+    """(n, S, S, 3) uint8 RGB -> (n, 3, S, S) float32 as a model takes it, in the memory format channels_last."""
+    if channels == "bgr":
+        images = images.flip(3)
+    x = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+    return x.sub_(mean).div_(std)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What the gloo processes of tests/gloo.py are asked to do; each function runs alike on 1 and on N ranks."""
 
 import contextlib
+import functools
 import weakref
 from pathlib import Path
 from unittest import mock
@@ -575,6 +576,12 @@ def train(words: list[str], columns: int | None = None) -> dict:
         "order": [sum(parts, []) for parts in zip(*parallel.objects(order), strict=True)],
         **{name: parallel.objects(begun[name]) for name in begun},
     }
+
+
+def train_compiled(words: list[str]) -> dict:
+    """`train` with a torch.compile that traces and makes no code, which would take a minute."""
+    with mock.patch.object(torch, "compile", functools.partial(torch.compile, backend="eager")):
+        return train(words)
 
 
 def copies(tensors: dict) -> dict[str, torch.Tensor]:

@@ -12,15 +12,25 @@ from utils.run_folder import RunFolder
 # keys that may differ between the parts of a run: places, machines, what is kept and told; data has its digest
 FREE = (
     *("name", "preset", "rec", "cache", "cache_limit", "val_dir", "val_targets", "val_pairs", "output", "pretrained"),
-    *("val_faces", "num_workers", "recordio_backend", "device", "memory_budget", "num_classes", "num_image"),
-    *("resume", "resume_changes", "overwrite", "keep_checkpoints", "keep_every", "save_every", "frequent", "verbose"),
+    *("val_faces", "num_workers", "recordio_backend", "device", "compile", "memory_budget", "num_classes"),
+    *(
+        "num_image",
+        "resume",
+        "resume_changes",
+        "overwrite",
+        "keep_checkpoints",
+        "keep_every",
+        "save_every",
+        "frequent",
+        "verbose",
+    ),
     *("diagnose_every", "max_step", "max_time", "step_timeout", "nonfinite", "nonfinite_limit", "corrupt"),
 )
 SIZES = ("batch_size", "total_batch_size")  # together: the images of a step
 # keys that decide what the tensors and the position of a checkpoint mean
 FIXED = (
     *("network", "embedding_size", "optimizer", "momentum", "pool", "queue_size", "queue_dtype", "queue_delta"),
-    "quality_lq_share",
+    *("quality_source", "quality_lq_share"),
     *("gradient_acc", "seed", "shuffle_shards", *SIZES),
 )
 STATE = {"config": dict, "data": dict, "last_step": int, "number": int, "damaged": list, "parts": dict}  # of state.json

@@ -3,8 +3,8 @@
     python -m eval.report work_dirs/demo
     python -m eval.report work_dirs/qgface work_dirs/baseline --output comparison.html
 
-Each is a results.json or the folder of a run. The page holds all that it shows and needs no network; docs/report.md says
-how its charts are read.
+Each is a results.json or the folder of a run. The page holds all that it shows and needs no network; docs/report.md
+says how its charts are read.
 """
 
 import sys

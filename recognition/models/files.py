@@ -27,18 +27,25 @@ def save_model(
     embedding_size: int,
     norm_mean: float | None = None,
     norm_std: float | None = None,
+    channels: str = "rgb",
+    mean: float = MEAN,
+    std: float = STD,
+    words: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the state dict of a backbone that our training made, so that it says itself what it is: as .safetensors by
-    the path's suffix, else as PyTorch does. The same state gives the same bytes.
+    """Write the state dict of a backbone, so that it says itself what it is: as .safetensors by the path's suffix, else
+    as PyTorch does. The same state gives the same bytes. What is not given is as our training has it.
+
+    Args:
+        words: more metadata of a .safetensors file.
 
     PyTorch keeps a state dict's `_metadata` when it saves and loads it (also with weights_only=True), and
     `load_state_dict` passes over keys there that it does not know: arcface_torch loads the file as its own.
     """
-    facts = Facts(network, embedding_size, "rgb", MEAN, STD, norm_mean, norm_std)._asdict()
+    facts = Facts(network, embedding_size, channels, mean, std, norm_mean, norm_std)._asdict()
     tensors = OrderedDict((name, tensor.cpu()) for name, tensor in state.items())
     tensors._metadata = OrderedDict(state._metadata)
     tensors._metadata[""] = {**tensors._metadata.get("", {}), KEY: facts}
-    write_state(path, tensors, {KEY: json.dumps(facts)})
+    write_state(path, tensors, {**(words or {}), KEY: json.dumps(facts)})
 
 
 def write_state(path: Path, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 SIDE = 112  # pixels of an aligned face
-NUMBERS = {"embedding_size": int, "mean": float, "std": float}
+NUMBERS = {"embedding_size": int, "mean": float, "std": float, "norm_mean": float, "norm_std": float}
 
 
 class OnnxBackbone(nn.Module):
