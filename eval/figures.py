@@ -7,6 +7,7 @@ display. Curves differ in colour, dashes and marker: colours alone are not told 
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,7 +22,7 @@ Curve = tuple[np.ndarray, np.ndarray]
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)), (0, (8, 3)))
 MARKERS = "osD^vP"
 MANY = 30  # points from which on a curve needs no markers
-REFERENCE = {"color": "grey", "linewidth": 1}
+REFERENCE: dict[str, Any] = {"color": "grey", "linewidth": 1}
 
 
 def checked(curves: Mapping[str, tuple[np.ndarray, ...]], needed: str = "a point") -> dict[str, tuple]:
@@ -102,7 +103,7 @@ def pixels(axes: Axes, values: Sequence[np.ndarray]) -> None:
     sides = np.unique(np.concatenate(values))
     axes.set_xscale("log")
     axes.set_xlim(sides[0] / 1.15, sides[-1] * 1.15)
-    axes.xaxis.set_major_locator(FixedLocator(sides))
+    axes.xaxis.set_major_locator(FixedLocator(sides.tolist()))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda side, _: f"{side:g}")
 

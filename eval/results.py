@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,10 +47,11 @@ def write_results(path: Path | str, model: Path | str, model_digest: str, record
         numbers = {name: record.result.metrics for name, record in records.items()}
         raise ValueError(f"{path}: a result is not a finite number and was not written: {numbers}") from None
     for name, record in records.items():
+        arrays: dict[str, Any] = record.result.evidence
         evidence = evidence_file(path, name)
         evidence.parent.mkdir(exist_ok=True)
         with replacing(evidence) as beside, beside.open("wb") as file:
-            np.savez_compressed(file, **record.result.evidence)
+            np.savez_compressed(file, **arrays)
     with replacing(path) as beside:
         beside.write_text(text + "\n", encoding="utf-8")
 

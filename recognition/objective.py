@@ -98,8 +98,8 @@ class Objective(nn.Module):
         classify_P = self._classify(u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV)
         key_u_PVD, contrast_P = None, torch.zeros_like(classify_P)
         if self.pool is not None:
-            key_u_PVD = self._keys(u_PVD, key_h_PD, y_P)
-            contrast_P = self._contrast(u_PVD, key_u_PVD, y_P, is_lq_P)
+            key_u_PVD = self._keys(self.pool, u_PVD, key_h_PD, y_P)
+            contrast_P = self._contrast(self.pool, u_PVD, key_u_PVD, y_P, is_lq_P)
         classification, contrastive, weight = classify_P.mean(), contrast_P.mean(), self._weight()
         pull = weight * contrastive
         total, loss_P = classification + pull, classify_P + weight * contrast_P
@@ -147,8 +147,9 @@ class Objective(nn.Module):
         z_B = self._own(z_PV).flatten()
         cos_B = self.head.target(u_BD, y_B)
         f_B = self.margin(cos_B, z_B, z_hat_PV.flatten())
-        if self.variant.quality_gate == "sigmoid" and self.threshold is not None:
-            gate_B = sigmoid_gate(z_hat_PV, self._b(), self.scale).flatten()
+        b = self._b()
+        if self.variant.quality_gate == "sigmoid" and b is not None:
+            gate_B = sigmoid_gate(z_hat_PV, b, self.scale).flatten()
             u_BD, f_B, is_hq_PV = gate_B[:, None] * u_BD, gate_B * f_B, torch.ones_like(is_hq_PV)
         lse_B = self.head.negatives(u_BD, y_B, self.scale, self.margin.bend(cos_B, f_B))
         loss_B = sharded.softmax_loss(self.scale * f_B, lse_B)
@@ -162,16 +163,16 @@ class Objective(nn.Module):
         start, stop = parallel.own_share(len(z_PV))
         return torch.cat([z_PV[:start].detach(), z_PV[start:stop], z_PV[stop:].detach()])
 
-    def _keys(self, u_PVD, key_h_PD, y_P) -> torch.Tensor:
+    def _keys(self, pool: Pool, u_PVD, key_h_PD, y_P) -> torch.Tensor:
         """Fill the pool and return the positive keys: (P, V, D), of the originals alone (P, 1, D) from the momentum
         encoder. Their gradient is stopped, unless `positive_gradient` keeps it.
         """
-        momentum = self.pool.from_momentum_encoder
+        momentum = pool.from_momentum_encoder
         key_u_PVD = nn.functional.normalize(key_h_PD)[:, None] if momentum else u_PVD
-        self.pool.enqueue(key_u_PVD.detach(), y_P)
+        pool.enqueue(key_u_PVD.detach(), y_P)
         return key_u_PVD if self.variant.positive_gradient == "kept" else key_u_PVD.detach()
 
-    def _contrast(self, u_PVD, key_u_PVD, y_P, is_lq_P) -> torch.Tensor:
+    def _contrast(self, pool: Pool, u_PVD, key_u_PVD, y_P, is_lq_P) -> torch.Tensor:
         """Eq. 4, 13 and 14: each low-quality pair's augmented image against its original and the pool; 0 for the
         others.
         """
@@ -179,10 +180,10 @@ class Objective(nn.Module):
         q_LQD, key_LQD = contrast.make_queries(u_PVD, key_u_PVD, lq_L, self.variant.contrast_queries)
         q_MD, y_M = q_LQD.flatten(0, 1), y_P[lq_L].repeat_interleave(q_LQD.shape[1])
         positive_M = self.contrast_scale * self._cosine(q_MD, key_LQD.flatten(0, 1))
-        loss_M = contrast.contrastive_loss(positive_M, self.pool(q_MD, y_M, self.contrast_scale), self.denominator)
+        loss_M = contrast.contrastive_loss(positive_M, pool(q_MD, y_M, self.contrast_scale), self.denominator)
         loss_L = loss_M.view(q_LQD.shape[:2]).mean(1)
         constant = self.variant.contrast_gate == "constant"
-        gated = contrast.constant_loss(self.pool.rows, self.denominator) if constant else 0.0
+        gated = contrast.constant_loss(pool.rows, self.denominator) if constant else 0.0
         return loss_L.new_full((len(y_P),), gated).index_put((lq_L,), loss_L)
 
     def _weight(self) -> float:

@@ -44,6 +44,9 @@ class NormStatistics(nn.Module):
         if lq_share is not None and not 0 < lq_share < 1:
             raise ValueError(f"quality_lq_share={lq_share}: expected a share in (0, 1)")
         self.ema, self.c, self.scope, self.lq_share = ema, c, scope, lq_share
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.b: torch.Tensor  # where `lq_share` moves it
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
         if lq_share is not None:

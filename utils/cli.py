@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -24,7 +25,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str | None):
         super().__init__(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; {self.prog} --help shows how it is used")
 
 
