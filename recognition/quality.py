@@ -84,17 +84,17 @@ class NormStatistics(nn.Module):
         return torch.cat(parts[::-1])
 
     @torch.no_grad()
-    def update(self, z_B: torch.Tensor) -> None:
+    def update(self, z: torch.Tensor) -> None:
         """Take in the norms of one global batch, of any shape; at least two, float."""
-        z_B = z_B.detach().clamp(0.001, 100).to(self.mean.dtype)
-        self.mean.lerp_(z_B.mean(), self.ema)
-        self.std.lerp_(z_B.std(), self.ema)
+        z = z.detach().clamp(0.001, 100).to(self.mean.dtype)
+        self.mean.lerp_(z.mean(), self.ema)
+        self.std.lerp_(z.std(), self.ema)
 
     @torch.no_grad()
-    def indicator(self, z_B: torch.Tensor) -> torch.Tensor:
+    def indicator(self, z: torch.Tensor) -> torch.Tensor:
         """z_hat in [-1, 1] of each norm, without gradient; same shape."""
-        z_B = z_B.detach().clamp(0.001, 100)
-        return (self.c * (z_B - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z_B.dtype)
+        z = z.detach().clamp(0.001, 100)
+        return (self.c * (z - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z.dtype)
 
     def numbers(self) -> dict[str, float]:
         """Where the averages are, by their names in metrics.jsonl; `threshold`, where it moves."""
