@@ -12,7 +12,7 @@ usage: ./run.sh                            train and evaluate the demo (faces dr
        ./run.sh CONFIG [key=value ...]     train a config, one process per GPU (one on a CPU)
        ./run.sh eval MODEL [options]       evaluate a model:  ./run.sh eval work_dirs/demo/model.pt --data data/demo --target demo
        ./run.sh doctor [options]           check this machine: packages, GPU, NCCL, disk, memory ... and how to mend it
-       ./run.sh test [--slow] [options]    lint, format and tests; options go to pytest
+       ./run.sh test [--slow] [options]    lint, format, types and tests; options go to pytest
        ./run.sh setup                      set the environment up and stop
        ./run.sh help                       this text
 
@@ -91,6 +91,7 @@ run_tests() {
     cores="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)"
     "$PYTHON" -m ruff check .
     "$PYTHON" -m ruff format --check .
+    "$PYTHON" -m mypy
     exec "$PYTHON" -m pytest -q -n "$((cores < 4 ? cores + 1 : 4))" "$@" # whole runs also wait: one more than cores
 }
 

@@ -72,7 +72,7 @@ def shot(index: int, distance: int) -> Shot:
     """
     ranges, distance = DISTANCES[distance], int(distance)  # which may be a small numpy integer
     light, kind, amount, angle, side, noise, quality = uniforms(0, distance, np.array([index]), Purpose.CAMERA, 7)[0]
-    blur = (
+    blur: tuple[float | None, float | None, float | None] = (
         (round(_between(ranges.defocus, amount), 1), None, None)  # few levels: each has a matrix that is kept
         if kind < 0.5
         else (None, _between(ranges.motion, amount), float(180 * angle))
@@ -92,7 +92,7 @@ def photograph(image: np.ndarray, index: int, distance: int) -> np.ndarray:
     image = _lit(image, how.gamma)
     if how.sigma is not None:
         image = degrade.blur(image, how.sigma)
-    else:
+    elif how.length is not None and how.degrees is not None:
         image = degrade.motion(image, how.length, how.degrees)
     picture = degrade.noise(degrade.small(image, how.side), how.noise, index, shot=True)
     return jpeg.compressed(degrade.enlarged(picture), how.quality)

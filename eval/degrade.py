@@ -33,7 +33,7 @@ def grade(name: str) -> Grade:
         ValueError: a name of another form, or a level out of its range.
     """
     match = re.fullmatch(r"([1-9]\d*)px|(jpeg)([1-9]\d*)|(blur|noise|shot)(\d+(?:\.\d+)?)", name)
-    side, _, quality, kind, sigma = match.groups() if match else (None,) * 5
+    side, _, quality, kind, sigma = match.groups("") if match else ("",) * 5
     if side and 4 <= int(side) <= SIDE:
         return lambda image, index: resolution(image, int(side))
     if quality and 1 <= int(quality) <= 100:

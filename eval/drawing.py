@@ -1,6 +1,7 @@
 """The charts of a target: whatever its evidence holds is drawn."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def charts(of: str, results: Mapping[str, Result]) -> Iterator[tuple[str, Callab
     if "dist" in first.evidence:
         yield "similarity", lambda: _pairs(of, first)
     for level in [key.removeprefix("matched/") for key in first.evidence if key.startswith("matched/")]:
-        yield f"similarity_{level}", lambda level=level: _probes(of, first, level)
+        yield f"similarity_{level}", partial(_probes, of, first, level)
 
 
 def _curves(results: Mapping[str, Result], x: str, y: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -22,7 +22,9 @@ MAX_READERS = 8  # threads; JPEG decoding and warping let go of the interpreter'
 class Images(Protocol):
     """What a target embeds."""
 
-    names: Sequence[str]  # as the target's list has them, or numbers
+    @property
+    def names(self) -> Sequence[str]:  # as the target's list has them, or numbers
+        ...
 
     def __len__(self) -> int: ...
 
@@ -77,8 +79,8 @@ def extract(
     for _, said in shares:
         if said:
             raise trouble or ValueError(said)
-    h, z = zip(*(part for parts, _ in shares for part in parts), strict=True)
-    return checked(np.concatenate(h), np.concatenate(z))
+    of_h, of_z = zip(*(part for parts, _ in shares for part in parts), strict=True)
+    return checked(np.concatenate(of_h), np.concatenate(of_z))
 
 
 def checked(h: np.ndarray, z: np.ndarray | None = None) -> Features:

@@ -66,7 +66,7 @@ def sheets(z: np.ndarray) -> dict[str, np.ndarray]:
     _, order = np.unique(z, return_index=True)  # sorted; one of the images that a set holds several times
     count = min(SHEET, len(order) // 2)
     chosen = {"low": order[:count], "high": order[::-1][:count]}
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, images in chosen.items():
         found |= {f"sheet/{name}": images.astype(np.int32), f"sheet/{name}/z": z.ravel()[images].astype(np.float32)}
     return found

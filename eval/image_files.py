@@ -50,7 +50,8 @@ class ImageFiles:
             data = self._bytes(index)
             try:
                 image = jpeg.decode(data)
-                images[index - start] = align(image, self.landmarks[index]) if self._aligned[index] else fit(image)
+                points = self.landmarks[index] if self.landmarks is not None and self._aligned[index] else None
+                images[index - start] = fit(image) if points is None else align(image, points)
             except (jpeg.ImageError, AlignError) as error:
                 raise self._unusable(index, error) from None
         return images

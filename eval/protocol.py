@@ -36,9 +36,14 @@ class Result(NamedTuple):
 class Target(Protocol):
     """A protocol on its data, opened and checked: lists and images are there. `version` is the protocol's."""
 
-    name: str
-    version: int
-    images: Images
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def images(self) -> Images: ...
 
     def score(self, features: Features) -> Result:
         """The numbers of a model that gives these features of `images`.

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,10 +52,11 @@ def write_results(path: Path | str, model: Path | str, model_digest: str, record
         numbers = {name: record.result.metrics for name, record in records.items()}
         raise ValueError(f"{path}: a result is not a finite number and was not written: {numbers}") from None
     for name, record in records.items():
+        arrays: dict[str, Any] = record.result.evidence
         evidence = evidence_file(path, name)
         evidence.parent.mkdir(exist_ok=True)
         with replacing(evidence) as beside, beside.open("wb") as file:
-            np.savez_compressed(file, **record.result.evidence)
+            np.savez_compressed(file, **arrays)
     with replacing(path) as beside:
         beside.write_text(text + "\n", encoding="utf-8")
 
@@ -118,9 +119,8 @@ def _record(metrics: dict, intervals: dict, provenance: dict) -> Record:
     headline = tuple(str(name) for name in provenance.get("headline", ends) if name in metrics)
     notes = tuple(str(note) for note in provenance.get("notes", ()))
     result = Result(metrics, headline, ends, {}, notes)
-    return Record(
-        result, provenance.get("protocol"), provenance.get("data_digest"), dict(provenance.get("options", {}))
-    )
+    digest, options = provenance.get("data_digest", ""), dict(provenance.get("options", {}))
+    return Record(result, provenance.get("protocol", 0), digest, options)
 
 
 def _finite(value: object) -> float:

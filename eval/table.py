@@ -17,8 +17,8 @@ def results_table(results: Mapping[str, Result]) -> str:
         xnorm = f"{metrics['xnorm']:.2f}" if "xnorm" in metrics else ""
         count = metrics.get("pairs", metrics.get("probes", ""))
         for row, metric in enumerate(result.headline):
-            low, high = result.intervals.get(metric, (None, None))
-            interval = "" if low is None else f"{100 * low:.2f} - {100 * high:.2f}"
+            ends = result.intervals.get(metric)
+            interval = f"{100 * ends[0]:.2f} - {100 * ends[1]:.2f}" if ends else ""
             first = (name, xnorm, f"{count:,}" if count else "") if row == 0 else ("", "", "")
             table.add_row([first[0], metric, f"{100 * metrics[metric]:.2f}", interval, *first[1:]])
     return table.get_string()

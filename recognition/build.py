@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import nn
@@ -110,7 +111,7 @@ def compiled(backbone: nn.Module) -> nn.Module:
             f"compile=True needs a C++ compiler, and there is no {' or '.join(commands)} on the PATH; "
             "install one, set CXX to another, or use compile=False"
         )
-    return torch.compile(backbone)
+    return cast(nn.Module, torch.compile(backbone))  # torch types it as a function
 
 
 def make_optimizer(cfg, backbone: nn.Module) -> torch.optim.Optimizer:

@@ -1,6 +1,7 @@
 """The contrastive loss on low-quality pairs (Eq. 13-14), who is compared with whom, and what else it may be.
 
-Shapes: `P` pairs of the global batch, `K` pool rows of this rank, `L` of the pairs, `V` views, `D` dimension.
+Shapes: `P` pairs of the global batch, `K` pool rows of this rank, `L` of the pairs, `V` views, `U` of them with
+    keys, `D` dimension.
 """
 
 import math
@@ -35,19 +36,19 @@ def contrastive_loss(positive_P: torch.Tensor, lse_P: torch.Tensor, denominator:
 
 
 def make_queries(
-    u_PVD: torch.Tensor, key_PVD: torch.Tensor, pairs_L: torch.Tensor, queries: str
+    u_PVD: torch.Tensor, key_PUD: torch.Tensor, pairs_L: torch.Tensor, queries: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Queries (L, 1 or 2, D) of some pairs and the positive key of each, likewise.
 
     Args:
         u_PVD: unit features of original and augmented image.
-        key_PVD: keys of both, or of the original alone.
+        key_PUD: keys of both, or of the original alone.
         pairs_L: which pairs.
         queries: "augmented": q against k; "both": k against q as well.
     """
     if queries == "both":
-        return u_PVD[pairs_L], key_PVD[pairs_L].flip(1)
-    return u_PVD[pairs_L, 1:], key_PVD[pairs_L, :1]
+        return u_PVD[pairs_L], key_PUD[pairs_L].flip(1)
+    return u_PVD[pairs_L, 1:], key_PUD[pairs_L, :1]
 
 
 def constant_loss(rows: int, denominator: str = "infonce") -> float:

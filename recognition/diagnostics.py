@@ -17,6 +17,7 @@ from recognition.objective import Objective
 from recognition.outcome import Seen
 from recognition.pool_diagnostics import QueueSample, pool_numbers
 from recognition.pools import ProxyQueue
+from recognition.queue import Queue
 from utils import parallel
 
 BINS = 40  # of a histogram
@@ -66,11 +67,15 @@ class Diagnostics:
 
     def forget(self) -> None:
         """Drop what was seen of a step."""
-        self.due, self.seen, self.numbers, self.contrastive, self.gradient = False, [], [], None, {}
+        self.due = False
+        self.seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.numbers: list[dict[str, float]] = []
+        self.contrastive: tuple[torch.Tensor, ...] | None = None
+        self.gradient: dict[str, float] = {}
 
     def _look(self, seen: Seen) -> None:
         """At a micro-batch, after its losses and before its backward pass."""
-        if self.sample is not None:
+        if self.sample is not None and isinstance(self.pool, Queue):
             self.sample.follow(seen.u_PVD, self.pool.next_sequence)
         if not self.due:
             return
@@ -136,6 +141,7 @@ def pair_numbers(seen: Seen) -> dict[str, float]:
     """`positive_cosine`, `positive_difference`: mean cos(q, k) and |q - k| of unit features, over all pairs of the
     batch, low-quality or not; k is the positive key of the contrast.
     """
+    assert seen.key_u_PD is not None  # asked where there is a contrast
     q_PD, key_PD = seen.u_PVD[:, -1].double(), seen.key_u_PD.double()
     means = torch.stack([(q_PD * key_PD).sum(1).mean(), (q_PD - key_PD).norm(dim=1).mean()])
     return dict(zip(("positive_cosine", "positive_difference"), means.tolist(), strict=True))

@@ -28,6 +28,7 @@ class DirectionStatistics(NormStatistics):
 
     def __init__(self, dimension: int, ema: float = 0.01, **options):
         super().__init__(ema, mean=0.0, **options)
+        self.direction_D: torch.Tensor
         self.register_buffer("direction_D", torch.zeros(dimension))
 
     @torch.no_grad()

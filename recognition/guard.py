@@ -76,7 +76,8 @@ class Guard:
         bad = ~torch.cat([own(part.per_pair) for part in parts]).isfinite()
         if not losses.isfinite().all():
             raise NotFiniteError("the loss", bad)
-        raise NotFiniteError("the gradient", torch.cat([~h.grad.isfinite().flatten(1).all(1) for h in features]))
+        grads = [h.grad for h in features if h.grad is not None]
+        raise NotFiniteError("the gradient", torch.cat([~grad.isfinite().flatten(1).all(1) for grad in grads]))
 
     @torch.no_grad()
     def skip(self, step: int, trouble: NotFiniteError, index: list[torch.Tensor], expected: bool = False) -> None:
@@ -95,7 +96,7 @@ class Guard:
             torch._foreach_copy_(self.buffers, self.copies)
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
         numbers = torch.cat(index)[-len(trouble.is_bad) :]
-        samples = sum(parallel.objects(numbers[trouble.is_bad.cpu()].tolist()), [])
+        samples: list[int] = sum(parallel.objects(numbers[trouble.is_bad.cpu()].tolist()), [])
         message = f"{trouble} at step {step}, {self._name(samples)}"
         if self.action == "stop" and not expected:
             raise ValueError(f"{message}: lower lr, train without fp16, or set nonfinite='skip'")

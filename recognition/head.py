@@ -68,6 +68,8 @@ class ClassShard(nn.Module):
             raise ValueError(f"memory_budget={memory_budget}: expected 0 or more MiB")
         if init not in INITS:
             raise ValueError(f"proxy_init={init!r}: expected one of {INITS}")
+        self.weight: torch.Tensor
+        self.draws: torch.Tensor  # steps that drew classes
         self.num_classes, self.sample_rate, self.seed = num_classes, sample_rate, seed
         self.budget = int(memory_budget * MIB)
         self.start, self.stop = parallel.own_share(num_classes)
@@ -75,7 +77,7 @@ class ClassShard(nn.Module):
         if init == "unit":
             self.weight /= self.weight.norm(dim=1, keepdim=True)
         self.register_buffer("draws", torch.zeros((), dtype=torch.int64))
-        self._traces: list[sharded.Trace] = []  # one for each micro-batch since the last step
+        self._traces: list[sharded.Trace[ClassColumns]] = []  # one for each micro-batch since the last step
         self.scratch = sharded.Scratch()
         self._targets: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -102,7 +104,7 @@ class ClassShard(nn.Module):
         trace = None
         if torch.is_grad_enabled():
             spent = sum(earlier.spent for earlier in self._traces)
-            trace = sharded.Trace(self.budget - spent, name=len(self._traces))
+            trace = sharded.Trace[ClassColumns](self.budget - spent, name=len(self._traces))
             self._traces.append(trace)
         return sharded.negatives_logsumexp(u_BD, columns, s, bend, trace)
 
@@ -157,7 +159,7 @@ class ClassShard(nn.Module):
                 rows, g = self._traces[0].columns.rows(k), self._traces[0].gradient(k)
             else:
                 rows, g = _merge([(trace.columns.rows(k), trace.gradient(k).clone()) for trace in self._traces])
-            if ids is not None:
+            if ids is not None and grads is not None:
                 start, stop = self._traces[0].columns.range(k)
                 inside = ((ids >= start) & (ids < stop)).nonzero().squeeze(1)
                 slots = ids[inside] - start if isinstance(rows, slice) else torch.searchsorted(rows, ids[inside])

@@ -112,6 +112,7 @@ class CurricularMargin(Margin):
     def __init__(self, f: Callable, gradient: str = "exact", ema: float = 0.01):
         super().__init__(f, None, gradient)
         self.ema = ema
+        self.t: torch.Tensor
         self.register_buffer("t", torch.zeros(()))
 
     @torch.no_grad()
@@ -129,8 +130,8 @@ def make_margin(
     margin: float = 0.4,
     margin_list: tuple[float, ...] = (1.0, 0.5, 0.0),
     gradient: str = "exact",
-    norm_range: tuple[float, ...] = (10.0, 110.0),
-    margin_range: tuple[float, ...] = (0.45, 0.8),
+    norm_range: tuple[float, float] = (10.0, 110.0),
+    margin_range: tuple[float, float] = (0.45, 0.8),
     norm_weight: float = 35.0,
 ) -> Margin:
     """The margin of a config.

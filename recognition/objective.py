@@ -1,8 +1,8 @@
 """Quality-guided joint training: the paper's algorithm on one page (Sec. III).
 
 Shapes: `p` pairs of this rank, `P` pairs of the global batch, `V` views of each (original k first, augmented q last),
-    `B` = P V samples, `D` dimension, `L` low-quality pairs, `M` = L Q queries, one or both views of each. On N ranks
-    every rank computes the same losses; gradients are each rank's part (recognition/sharded.py).
+    `U` of them with keys, `B` = P V samples, `D` dimension, `L` low-quality pairs, `M` = L Q queries, one or both views
+    of each. On N ranks every rank computes the same losses; gradients are each rank's part (recognition/sharded.py).
 """
 
 from collections.abc import Callable
@@ -95,11 +95,12 @@ class Objective(nn.Module):
         grade_PV = z_hat_PV if known_pV is None else 2 * parallel.gather_rows(known_pV, len(y_P)) - 1
         is_hq_PV, is_lq_P = partition(grade_PV, self._b())
 
-        classify_P = self._classify(u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV)
-        key_u_PVD, contrast_P = None, torch.zeros_like(classify_P)
+        views = slice(1) if self.variant.classified_views == "originals" else slice(None)
+        classify_P = self._classify(u_PVD[:, views], y_P, z_PV[:, views], z_hat_PV[:, views], is_hq_PV[:, views])
+        key_u_PUD, contrast_P = None, torch.zeros_like(classify_P)
         if self.pool is not None:
-            key_u_PVD = self._keys(u_PVD, key_h_PD, y_P)
-            contrast_P = self._contrast(u_PVD, key_u_PVD, y_P, is_lq_P)
+            key_u_PUD = self._keys(self.pool, u_PVD, key_h_PD, y_P)
+            contrast_P = self._contrast(self.pool, u_PVD, key_u_PUD, y_P, is_lq_P)
         classification, contrastive, weight = classify_P.mean(), contrast_P.mean(), self._weight()
         pull = weight * contrastive
         total, loss_P = classification + pull, classify_P + weight * contrast_P
@@ -110,7 +111,7 @@ class Objective(nn.Module):
         plain = self.threshold is None and self.pool is None  # a baseline: no pair is called LQ
         hq_share, lq_pairs = is_hq_PV.float().mean(), is_lq_P.float().mean() * (not plain)
         if self.observer is not None:
-            key_u_PD = None if key_u_PVD is None else key_u_PVD[:, 0].detach()
+            key_u_PD = None if key_u_PUD is None else key_u_PUD[:, 0].detach()
             self.observer(Seen(u_PVD.detach(), y_P, z_PV.detach(), z_hat_PV, is_hq_PV, lq_pairs, key_u_PD, pull))
         return Losses(total, classification.detach(), contrastive.detach(), hq_share, lq_pairs, loss_P.detach())
 
@@ -140,15 +141,14 @@ class Objective(nn.Module):
         return self.threshold if self.quality.lq_share is None else self.quality.b
 
     def _classify(self, u_PVD, y_P, z_PV, z_hat_PV, is_hq_PV) -> torch.Tensor:
-        """Eq. 3 and 6-10: margin softmax of both views, averaged for each pair; samples gated out count as 0."""
-        if self.variant.classified_views == "originals":
-            u_PVD, z_PV, z_hat_PV, is_hq_PV = u_PVD[:, :1], z_PV[:, :1], z_hat_PV[:, :1], is_hq_PV[:, :1]
+        """Eq. 3 and 6-10: margin softmax of the views, averaged for each pair; samples gated out count as 0."""
         u_BD, y_B = u_PVD.flatten(0, 1), y_P.repeat_interleave(u_PVD.shape[1])
         z_B = self._own(z_PV).flatten()
         cos_B = self.head.target(u_BD, y_B)
         f_B = self.margin(cos_B, z_B, z_hat_PV.flatten())
-        if self.variant.quality_gate == "sigmoid" and self.threshold is not None:
-            gate_B = sigmoid_gate(z_hat_PV, self._b(), self.scale).flatten()
+        b = self._b()
+        if self.variant.quality_gate == "sigmoid" and b is not None:
+            gate_B = sigmoid_gate(z_hat_PV, b, self.scale).flatten()
             u_BD, f_B, is_hq_PV = gate_B[:, None] * u_BD, gate_B * f_B, torch.ones_like(is_hq_PV)
         lse_B = self.head.negatives(u_BD, y_B, self.scale, self.margin.bend(cos_B, f_B))
         loss_B = sharded.softmax_loss(self.scale * f_B, lse_B)
@@ -162,27 +162,27 @@ class Objective(nn.Module):
         start, stop = parallel.own_share(len(z_PV))
         return torch.cat([z_PV[:start].detach(), z_PV[start:stop], z_PV[stop:].detach()])
 
-    def _keys(self, u_PVD, key_h_PD, y_P) -> torch.Tensor:
-        """Fill the pool and return the positive keys: (P, V, D), of the originals alone (P, 1, D) from the momentum
-        encoder. Their gradient is stopped, unless `positive_gradient` keeps it.
+    def _keys(self, pool: Pool, u_PVD, key_h_PD, y_P) -> torch.Tensor:
+        """Fill the pool and return the positive keys (P, U, D); the momentum encoder's are of the originals alone.
+        Their gradient is stopped, unless `positive_gradient` keeps it.
         """
-        momentum = self.pool.from_momentum_encoder
-        key_u_PVD = nn.functional.normalize(key_h_PD)[:, None] if momentum else u_PVD
-        self.pool.enqueue(key_u_PVD.detach(), y_P)
-        return key_u_PVD if self.variant.positive_gradient == "kept" else key_u_PVD.detach()
+        momentum = pool.from_momentum_encoder
+        key_u_PUD = nn.functional.normalize(key_h_PD)[:, None] if momentum else u_PVD
+        pool.enqueue(key_u_PUD.detach(), y_P)
+        return key_u_PUD if self.variant.positive_gradient == "kept" else key_u_PUD.detach()
 
-    def _contrast(self, u_PVD, key_u_PVD, y_P, is_lq_P) -> torch.Tensor:
+    def _contrast(self, pool: Pool, u_PVD, key_u_PUD, y_P, is_lq_P) -> torch.Tensor:
         """Eq. 4, 13 and 14: each low-quality pair's augmented image against its original and the pool; 0 for the
         others.
         """
         lq_L = is_lq_P.nonzero().squeeze(1)
-        q_LQD, key_LQD = contrast.make_queries(u_PVD, key_u_PVD, lq_L, self.variant.contrast_queries)
+        q_LQD, key_LQD = contrast.make_queries(u_PVD, key_u_PUD, lq_L, self.variant.contrast_queries)
         q_MD, y_M = q_LQD.flatten(0, 1), y_P[lq_L].repeat_interleave(q_LQD.shape[1])
         positive_M = self.contrast_scale * self._cosine(q_MD, key_LQD.flatten(0, 1))
-        loss_M = contrast.contrastive_loss(positive_M, self.pool(q_MD, y_M, self.contrast_scale), self.denominator)
+        loss_M = contrast.contrastive_loss(positive_M, pool(q_MD, y_M, self.contrast_scale), self.denominator)
         loss_L = loss_M.view(q_LQD.shape[:2]).mean(1)
         constant = self.variant.contrast_gate == "constant"
-        gated = contrast.constant_loss(self.pool.rows, self.denominator) if constant else 0.0
+        gated = contrast.constant_loss(pool.rows, self.denominator) if constant else 0.0
         return loss_L.new_full((len(y_P),), gated).index_put((lq_L,), loss_L)
 
     def _weight(self) -> float:

@@ -28,7 +28,6 @@ class Pool(nn.Module):
     """
 
     from_momentum_encoder = False  # True: keys and positives come from the slowly moving encoder
-    rows: int  # on all ranks
     y_K: torch.Tensor  # int64 class id in each slot
 
     def __init__(self, same_identity: str = "excluded", keys: str = "unit"):
@@ -40,6 +39,11 @@ class Pool(nn.Module):
             )
         self.same_identity, self.clamped = same_identity, keys == "clamped"
         self.scratch = sharded.Scratch()
+
+    @property
+    def rows(self) -> int:
+        """On all ranks."""
+        raise NotImplementedError
 
     def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
         """Take in unit features of the whole global batch (no gradient is kept) and their labels (P,), int64."""

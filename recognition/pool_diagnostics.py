@@ -39,6 +39,8 @@ class QueueSample(nn.Module):
     def __init__(self, size: int, dimension: int):
         super().__init__()
         self.size, self.stride = size, stride_of(size)
+        self.u_SD: torch.Tensor
+        self.sequence_S: torch.Tensor
         capacity = -(-size // self.stride)
         self.register_buffer("u_SD", torch.zeros(capacity, dimension))
         self.register_buffer("sequence_S", torch.full((capacity,), -1, dtype=torch.int64))
@@ -87,13 +89,13 @@ def pool_numbers(pool: Pool, seen: Seen, sample: QueueSample | None, gradient_ac
         key_shift: mean |key_now - key_then| of unit keys; both of every n-th row.
     """
     slots_K = torch.cat([torch.arange(*segment, device=seen.y_P.device) for segment in pool.segments()])
-    is_queue = isinstance(pool, Queue)
-    slots_S = slots_K[pool.sequence_K[slots_K] % stride_of(pool.size) == 0] if is_queue else slots_K
+    queue = pool if isinstance(pool, Queue) else None
+    slots_S = slots_K if queue is None else slots_K[queue.sequence_K[slots_K] % stride_of(queue.size) == 0]
     key_SD = keys_at(pool, slots_S, seen.u_PVD.shape[2]).to(seen.u_PVD.device)
     sums = {"masked": pool.rows_of(seen.y_P).sum()} | negatives(key_SD, pool.y_K[slots_S], seen)
-    if is_queue:
-        sums |= {"rows": torch.tensor(len(slots_K)), **ages(pool, slots_K, seen, gradient_acc)}
-    if sample is not None:
+    if queue is not None:
+        sums |= {"rows": torch.tensor(len(slots_K)), **ages(queue, slots_K, seen, gradient_acc)}
+    if sample is not None and isinstance(pool, ProxyQueue):
         sums |= movement(pool, sample, slots_S, key_SD)
     oldest = sums.pop("oldest", None)
     total = _over_ranks(sums, seen.y_P.device)
@@ -102,9 +104,9 @@ def pool_numbers(pool: Pool, seen: Seen, sample: QueueSample | None, gradient_ac
         "negative_cosine": _mean(total["cosine"], total["negatives"]),
         "negative_difference": _mean(total["difference"], total["negatives"]),
     }
-    if is_queue:
+    if queue is not None and oldest is not None:
         numbers |= {
-            "queue_fill": _mean(total["rows"], pool.size),
+            "queue_fill": _mean(total["rows"], queue.size),
             "queue_age_mean": _mean(total["age"], total["rows"]),
             "queue_age_max": float(parallel.largest(oldest)) if total["rows"] else math.nan,
         }

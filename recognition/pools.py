@@ -20,9 +20,13 @@ class BatchPool(Pool):
 
     def enqueue(self, u_PVD: torch.Tensor, y_P: torch.Tensor) -> None:
         start, stop = parallel.own_share(len(y_P))
-        self.rows = len(y_P) * u_PVD.shape[1]
+        self._rows = len(y_P) * u_PVD.shape[1]
         self.key_KD = u_PVD[start:stop].detach().flatten(0, 1)
         self.y_K = y_P[start:stop].repeat_interleave(u_PVD.shape[1])
+
+    @property
+    def rows(self) -> int:
+        return self._rows
 
     def segments(self) -> list[tuple[int, int]]:
         return [(0, len(self.y_K))]

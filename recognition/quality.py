@@ -48,6 +48,9 @@ class NormStatistics(nn.Module):
         if lq_share is not None and not 0 < lq_share < 1:
             raise ValueError(f"quality_lq_share={lq_share}: expected a share in (0, 1)")
         self.ema, self.c, self.scope, self.lq_share = ema, c, scope, lq_share
+        self.mean: torch.Tensor
+        self.std: torch.Tensor
+        self.b: torch.Tensor  # where `lq_share` moves it
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
         if lq_share is not None:
@@ -89,17 +92,17 @@ class NormStatistics(nn.Module):
         return torch.cat(parts[::-1])
 
     @torch.no_grad()
-    def update(self, z_B: torch.Tensor) -> None:
+    def update(self, z: torch.Tensor) -> None:
         """Take in the norms of one global batch, of any shape; at least two, float."""
-        z_B = z_B.detach().clamp(*self.LIMITS).to(self.mean.dtype)
-        self.mean.lerp_(z_B.mean(), self.ema)
-        self.std.lerp_(z_B.std(), self.ema)
+        z = z.detach().clamp(*self.LIMITS).to(self.mean.dtype)
+        self.mean.lerp_(z.mean(), self.ema)
+        self.std.lerp_(z.std(), self.ema)
 
     @torch.no_grad()
-    def indicator(self, z_B: torch.Tensor) -> torch.Tensor:
+    def indicator(self, z: torch.Tensor) -> torch.Tensor:
         """z_hat in [-1, 1] of each norm, without gradient; same shape."""
-        z_B = z_B.detach().clamp(*self.LIMITS)
-        return (self.c * (z_B - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z_B.dtype)
+        z = z.detach().clamp(*self.LIMITS)
+        return (self.c * (z - self.mean) / (self.std + 0.001)).clamp(-1, 1).to(z.dtype)
 
     def numbers(self) -> dict[str, float]:
         """Where the averages are, by their names in metrics.jsonl; `threshold`, where it moves."""

@@ -37,6 +37,9 @@ class Queue(Pool):
             raise ValueError(f"queue_size={size}: expected 0 or more rows")
         if dtype not in DTYPES:
             raise ValueError(f"queue_dtype={dtype!r}: expected one of {DTYPES}")
+        self.row_KD: torch.Tensor
+        self.inverse_norm_K: torch.Tensor
+        self.sequence_K: torch.Tensor
         self.size, self._head = size, [head]  # in a list: the head's parameters are not the queue's
         self.register_buffer("row_KD", torch.empty(0, dimension, dtype=getattr(torch, dtype)), persistent=False)
         self.register_buffer("inverse_norm_K", torch.empty(0), persistent=False)

@@ -9,6 +9,7 @@ Shapes: `B` rows of the global batch, `D` dimension, `K` columns of this rank, `
 
 import math
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import torch
 
@@ -56,7 +57,10 @@ class Columns:
         raise NotImplementedError
 
 
-class Trace:
+Cut = TypeVar("Cut", bound=Columns)
+
+
+class Trace(Generic[Cut]):
     """What one pass leaves for the gradient with respect to its columns.
 
     Args:
@@ -66,10 +70,11 @@ class Trace:
 
     def __init__(self, budget: int, name: object = 0):
         self.budget, self.name = budget, name
-        self.kept, self.inverse = {}, {}
+        self.kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by block
+        self.inverse: dict[int, torch.Tensor] = {}
         self.spent = 0  # bytes of the budget
 
-    def begin(self, u_BD: torch.Tensor, columns: Columns) -> None:
+    def begin(self, u_BD: torch.Tensor, columns: Cut) -> None:
         """Make room for what a pass may keep."""
         size = min(len(u_BD) * columns.count, self.budget // u_BD.itemsize)
         self.free = columns.scratch.take(self.name, u_BD, size)
@@ -83,7 +88,7 @@ class Trace:
         block, self.free = self.free[:size], self.free[size:]
         return block.view(rows, columns)
 
-    def finish(self, u_BD: torch.Tensor, columns: Columns, s: float, bend: Bend | None, lse_B: torch.Tensor) -> None:
+    def finish(self, u_BD: torch.Tensor, columns: Cut, s: float, bend: Bend | None, lse_B: torch.Tensor) -> None:
         """The pass is over; the gradient of its result is not known yet."""
         self.u_BD, self.columns, self.s, self.bend = u_BD, columns, s, bend
         self.lse_B = lse_B.masked_fill(lse_B.isneginf(), 0.0)  # no negative: every exponential is 0

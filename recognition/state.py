@@ -71,7 +71,8 @@ class TrainingState:
         """This rank's class rows with their optimizer slots, and its queue rows; `head.start` says where the rows
         begin. The queue's come in pieces, as they lie in its ring.
         """
-        tensors = {_HEAD: self.head.weight, "head.start": torch.tensor(self.head.start)}
+        tensors: dict[str, torch.Tensor | list[torch.Tensor]] = {}
+        tensors |= {_HEAD: self.head.weight, "head.start": torch.tensor(self.head.start)}
         tensors |= {f"optimizer.{_HEAD}.{slot}": value for slot, value in self.row_optimizer.slots.items()}
         if self.queue is not None:
             tensors |= {f"queue.{name}": pieces for name, pieces in self.queue.pieces().items()}
@@ -99,9 +100,9 @@ class TrainingState:
         for slot, value in self.row_optimizer.slots.items():
             self._load_rows(f"optimizer.{_HEAD}.{slot}", value, shards)
         if self.queue is not None:
-            self._load_queue(shards)
+            self._load_queue(self.queue, shards)
         if self.sample is not None:
-            self._load_sample(saved.shared.below("diagnostics."))
+            self._load_sample(self.sample, saved.shared.below("diagnostics."))
 
     def _check_rows(self, shards: list[TensorFile], source: str) -> None:
         saved, dimension = sum(shard.shape(_HEAD)[0] for shard in shards), shards[0].shape(_HEAD)[1]
@@ -126,17 +127,18 @@ class TrainingState:
         for shard, first, start, stop in self._mine(shards):
             target[start - self.head.start : stop - self.head.start] = shard.rows(name, start - first, stop - first)
 
-    def _load_queue(self, shards: list[TensorFile]) -> None:
+    def _load_queue(self, queue: Queue, shards: list[TensorFile]) -> None:
         next_sequence = int(shards[0]["queue.next_sequence"])
         mine = [shard for shard, *_ in self._mine(shards)] or shards[:1]  # of which a rank without classes takes no row
-        state = {name: torch.cat([shard[f"queue.{name}"] for shard in mine]) for name in self.queue.FIELDS}
+        state = {name: torch.cat([shard[f"queue.{name}"] for shard in mine]) for name in queue.FIELDS}
         alike = len(mine) == 1 and mine[0].shape(_HEAD)[0] == len(self.head.weight)
-        self.queue.load_state(state, next_sequence, mine[0]["queue.ring"] if alike else None)
+        queue.load_state(state, next_sequence, mine[0]["queue.ring"] if alike else None)
 
-    def _load_sample(self, tensors: dict[str, torch.Tensor]) -> None:
-        shapes = {name: t.shape for name, t in self.sample.state_dict().items()}
+    @staticmethod
+    def _load_sample(sample: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+        shapes = {name: t.shape for name, t in sample.state_dict().items()}
         if {name: t.shape for name, t in tensors.items()} == shapes:
-            self.sample.load_state_dict(tensors)
+            sample.load_state_dict(tensors)
 
 
 def _like(parameter: nn.Parameter, value: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import shapes
+
+shapes.install()  # before anything of `recognition` is imported
 torch.set_num_threads(1)  # several processes share the cores of a small machine
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -39,7 +39,8 @@ class Group:
     """`world_size` processes that wait for calls."""
 
     def __init__(self, world_size: int):
-        context = mp.get_context("spawn")
+        context = mp.get_context("forkserver")
+        context.set_forkserver_preload(["tests.conftest", "tests.ranks"])  # imported once for all, with shapes checked
         self.folder = tempfile.TemporaryDirectory()
         self.pipes, self.processes = [], []
         for rank in range(world_size):

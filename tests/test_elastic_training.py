@@ -83,7 +83,7 @@ def test_the_run_goes_on_with_whoever_is_there_and_nothing_is_lost(data, machine
     alone = wait_for_checkpoint(checkpoints, 1).step
     known = len(read(log))
     machines[1].start()
-    wait_for(log, known, 2)
+    assert sorted(wait_for(log, known, 2)) == [0, 1]
     for machine in reversed(machines):
         assert machine.end(90)[0] == 0
     assert alone > killed_at

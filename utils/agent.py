@@ -69,5 +69,5 @@ def torchrun(arguments: list[str], job: "Job") -> None:
         # that joins later waits for an address in vain
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     Agent.job = job
-    api.LocalElasticAgent = Agent  # launch_agent has no parameter for it
+    api.LocalElasticAgent = Agent  # type: ignore[misc]  # launch_agent has no parameter for it
     run.run(parsed)

@@ -23,7 +23,8 @@ class AppendFile:
 
     def __init__(self, path: Path, pieces: Iterable[bytes] = ()):
         self.path, self.pieces = path, list(pieces)
-        self._file, self._written, self._size = None, 0, 0  # pieces and bytes in the file
+        self._file: io.FileIO | None = None
+        self._written, self._size = 0, 0  # pieces and bytes in the file
 
     def update(self) -> bool:
         """Write the pieces that are not in the file yet; returns whether the file was gone and is made anew.
@@ -33,13 +34,14 @@ class AppendFile:
         """
         gone = self._is_gone()
         with self._closed_on_error():
-            if gone or self._file is None:
+            file = self._file
+            if gone or file is None:
                 try:
-                    self._write_anew()
+                    file = self._write_anew()
                 except FileNotFoundError:  # the folder is being removed
-                    self._write_anew()
+                    file = self._write_anew()
             content = b"".join(self.pieces[self._written :])
-            _write(self._file, content)
+            _write(file, content)
             self._written, self._size = len(self.pieces), self._size + len(content)
         return gone
 
@@ -50,6 +52,7 @@ class AppendFile:
             OSError: as `update`.
         """
         self.update()
+        assert self._file is not None  # opened by `update`
         with self._closed_on_error():
             os.fsync(self._file.fileno())
 
@@ -73,7 +76,7 @@ class AppendFile:
         except OSError:
             return True
 
-    def _write_anew(self) -> None:
+    def _write_anew(self) -> io.FileIO:
         """All pieces take the place of what is there, at once; the folder is made if it is not there."""
         with contextlib.suppress(OSError):  # what could not be written of it is written now
             self.close()
@@ -85,6 +88,7 @@ class AppendFile:
         _sync_folder(self.path.parent)
         self._file = self.path.open("ab", buffering=0)
         self._written, self._size = len(self.pieces), len(content)
+        return self._file
 
     @contextlib.contextmanager
     def _closed_on_error(self) -> Iterator[None]:

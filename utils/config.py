@@ -10,6 +10,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from easydict import EasyDict
 
@@ -68,6 +69,7 @@ def experiments(configs: Path) -> list[str]:
 
 def _execute(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"_config_{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # the name ends in .py
     module = importlib.util.module_from_spec(spec)
     keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
@@ -105,7 +107,7 @@ def _set(config: EasyDict, key: str, value: object, base: ModuleType, where: str
         _check(key, config[key], base, where)
 
 
-def _check(key: str, value: object, base: ModuleType, where: str) -> None:
+def _check(key: str, value: Any, base: ModuleType, where: str) -> None:
     """Refuse a value of the right type that makes no sense."""
     if key in base.choices and value not in base.choices[key]:
         near = difflib.get_close_matches(

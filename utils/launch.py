@@ -134,7 +134,7 @@ def explain(trouble: BaseException, job: Job) -> int:
     if isinstance(trouble, ChildFailedError):
         return _failed(*trouble.get_first_failure(), job)
     if isinstance(trouble, SignalException):  # the agent's, of a machine that leaves an elastic run
-        return 0 if job.finished else 128 + job.signal
+        return 0 if job.finished else 128 + (job.signal or signal.SIGTERM)
     if isinstance(trouble, DistNetworkError):
         print(f"error: the processes cannot meet: {str(trouble).splitlines()[0]}", file=sys.stderr, flush=True)
         return 2

@@ -179,7 +179,8 @@ class Means:
     """Running means of the losses between two lines of the log; kept on the device until they are read."""
 
     def __init__(self):
-        self.sums, self.count = None, 0
+        self.sums: torch.Tensor | None = None
+        self.count = 0
 
     def add(self, parts: list) -> None:
         """The losses of a step's micro-batches."""
@@ -190,7 +191,7 @@ class Means:
 
     def take(self) -> dict[str, float]:
         """The means, nan where every step was skipped; starts anew."""
-        means = (self.sums / self.count).tolist() if self.count else [math.nan] * 4
+        means = [math.nan] * 4 if self.sums is None else (self.sums / self.count).tolist()
         self.sums, self.count = None, 0
         return dict(zip(("loss_classification", "loss_contrastive", "hq_samples", "lq_pairs"), means, strict=True))
 

@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -273,7 +273,8 @@ def data_parallel(module: nn.Module, device: torch.device) -> nn.Module:
     device_ids = [device.index] if device.type == "cuda" else None
     known = inspect.signature(DistributedDataParallel).parameters  # torch 2.13 renames the option
     option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    wrapped = DistributedDataParallel(module, device_ids=device_ids, **{option: False})
+    options: dict[str, Any] = {option: False}
+    wrapped = DistributedDataParallel(module, device_ids=device_ids, **options)
     wrapped.register_comm_hook(None, _sum_hook)
     return wrapped
 

@@ -1,6 +1,7 @@
 """How every command reads its words; only the standard library."""
 
 import argparse
+from typing import NoReturn
 
 
 class Parser(argparse.ArgumentParser):
@@ -12,5 +13,5 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str | None):
         super().__init__(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; {self.prog} --help shows how it is used")

@@ -13,18 +13,8 @@ from utils.run_folder import RunFolder
 FREE = (
     *("name", "preset", "rec", "cache", "cache_limit", "val_dir", "val_targets", "val_pairs", "output", "pretrained"),
     *("val_faces", "num_workers", "recordio_backend", "device", "compile", "memory_budget", "num_classes"),
-    *(
-        "num_image",
-        "resume",
-        "resume_changes",
-        "overwrite",
-        "keep_checkpoints",
-        "keep_every",
-        "save_every",
-        "frequent",
-        "verbose",
-    ),
-    *("diagnose_every", "max_step", "max_time", "step_timeout", "nonfinite", "nonfinite_limit", "corrupt"),
+    *("num_image", "resume", "resume_changes", "overwrite", "keep_checkpoints", "keep_every", "save_every", "frequent"),
+    *("verbose", "diagnose_every", "max_step", "max_time", "step_timeout", "nonfinite", "nonfinite_limit", "corrupt"),
 )
 SIZES = ("batch_size", "total_batch_size")  # together: the images of a step
 # keys that decide what the tensors and the position of a checkpoint mean

@@ -75,7 +75,8 @@ def _watch(watchdog: "weakref.ref[Watchdog]", closed: threading.Event, limit: fl
 
 def place() -> str:
     """Where the main thread is: the innermost places of its call stack that are no library's."""
-    frame, stack = sys._current_frames()[threading.main_thread().ident], []
+    stack: list[FrameType] = []
+    frame: FrameType | None = sys._current_frames()[threading.main_thread().ident or 0]  # it has begun
     while frame is not None:
         stack.append(frame)
         frame = frame.f_back

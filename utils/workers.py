@@ -7,12 +7,13 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from typing import TypeVar
 
 import cv2
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def ordered_map(
@@ -36,12 +37,13 @@ def ordered_map(
     if workers == 0:
         yield from map(function, items)
         return
-    items, under_way = iter(items), deque()
+    rest = iter(items)
+    under_way: deque[Future[list[Result]]] = deque()
     one_thread()
     pool = ProcessPoolExecutor(workers, initializer=start_worker)
     try:
         while True:
-            while len(under_way) < 4 * workers and (part := list(itertools.islice(items, chunk))):
+            while len(under_way) < 4 * workers and (part := list(itertools.islice(rest, chunk))):
                 under_way.append(pool.submit(_run, function, part))
             if not under_way:
                 return

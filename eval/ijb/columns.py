@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import numpy as np
 
@@ -109,7 +109,7 @@ class Columns:
         field = self._data[end - self._lengths[index, column] : end]
         return ascii(field.decode("utf-8", "replace")[:60])
 
-    def refuse(self, index: int, column: int, problem: str) -> None:
+    def refuse(self, index: int, column: int, problem: str) -> NoReturn:
         """Raise `MetaError` about the field of line `index`, counted from 0."""
         field = self.text(index, column)
         raise MetaError(

@@ -67,8 +67,8 @@ def blocks(first: np.ndarray, n: int) -> Iterator[tuple[np.ndarray, np.ndarray |
     start = np.append(0, np.cumsum(np.bincount(first, minlength=n)[rows]))
     for low in range(0, len(rows), ROWS):
         part = rows[low : low + ROWS]
-        pairs = slice(start[low], start[low + len(part)])
-        pairs = pairs if order is None else order[pairs]
+        run = slice(start[low], start[low + len(part)])
+        pairs = run if order is None else order[run]
         yield part, pairs, row_of[first[pairs]] - low
 
 

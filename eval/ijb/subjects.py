@@ -87,7 +87,7 @@ def _read(path: Path, row_of: np.ndarray) -> dict[int, tuple[int, int]]:
                 raise MetaError(path, line, f"{ascii(','.join(fields)[:60])}: expected {expected}")
             if line == 1:
                 continue
-            template, subject = numbers
+            template, subject = (number for number in numbers if number is not None)
             row = int(row_of[min(template, len(row_of) - 1)])
             if row < 0:
                 raise MetaError(path, line, f"template {template} has no images in face_tid_mid.txt")

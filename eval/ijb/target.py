@@ -62,8 +62,8 @@ class IJB:
         self.faces = read_faces(self.folder, target, landmarks=with_images)
         self.pairs = read_pairs(self.folder, target, self.faces.templates)
         self.search = read_search(self.folder, target, self.faces.templates)
-        self.images = None
-        if with_images:
+        self.images: FaceImages = None  # type: ignore[assignment]  # nobody asks for them without `with_images`
+        if self.faces.landmarks is not None:
             listed = list_path(self.folder, target, LISTS[1])
             self.images = FaceImages(self.folder / "loose_crop", self.faces.names, self.faces.landmarks, listed)
 

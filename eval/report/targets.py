@@ -53,11 +53,10 @@ def target_section(
 def _headline(name: str, results: Mapping[str, Result]) -> str:
     first = next(iter(results.values()))
     if len(results) == 1:
-        head = ("metric", "%", "95 % interval")
-        rows = [(metric, rate(first.metrics[metric]), interval(first, metric)) for metric in first.headline]
-        return table(f"Headline metrics of {name}", head, rows, (1, 2))
+        single = [(metric, rate(first.metrics[metric]), interval(first, metric)) for metric in first.headline]
+        return table(f"Headline metrics of {name}", ("metric", "%", "95 % interval"), single, (1, 2))
     head = ("metric", *(word for model in results for word in (f"{model} %", "95 % interval")))
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for metric in first.headline:
         cells = [(rate(r.metrics[metric]), interval(r, metric)) if metric in r.metrics else ("", "")
                  for r in results.values()]  # fmt: skip
@@ -67,7 +66,8 @@ def _headline(name: str, results: Mapping[str, Result]) -> str:
 
 def _charts(identity: str, name: str, results: Mapping[str, Result]) -> tuple[list[str], list[str]]:
     """Figures, and a line for each that could not be drawn."""
-    drawn, wrong = [], []
+    drawn: list[str] = []
+    wrong: list[str] = []
     if not next(iter(results.values())).evidence:
         return drawn, wrong
     if len(results) == 1:

@@ -37,8 +37,8 @@ def rate(value: float) -> str:
 
 def interval(result: Result, metric: str) -> str:
     """The 95 % interval in percent; empty where none is known."""
-    low, high = result.intervals.get(metric, (None, None))
-    return "" if low is None else f"{rate(low)} to {rate(high)}"
+    ends = result.intervals.get(metric)
+    return "" if ends is None else f"{rate(ends[0])} to {rate(ends[1])}"
 
 
 def sentence(target: str, result: Result) -> str:

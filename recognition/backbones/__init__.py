@@ -1,6 +1,7 @@
 """The encoders by name: images (n, 3, 112, 112) in [-1, 1] -> features h (n, D), not normalised."""
 
 import difflib
+from collections.abc import Callable
 from functools import partial
 
 from torch import nn
@@ -10,7 +11,7 @@ from recognition.backbones.iresnet import IResNet
 from recognition.backbones.mobilefacenet import MobileFaceNet
 from recognition.backbones.tiny import Tiny
 
-_NETWORKS = {
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "r18": partial(IResNet, (2, 2, 2, 2)),
     "r34": partial(IResNet, (3, 4, 6, 3)),
     "r50": partial(IResNet, (3, 4, 14, 3)),

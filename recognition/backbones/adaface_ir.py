@@ -18,6 +18,7 @@ class IRBlock(nn.Module):
 
     def __init__(self, inputs: int, width: int, stride: int):
         super().__init__()
+        self.shortcut_layer: nn.Module
         if inputs == width:
             self.shortcut_layer = nn.MaxPool2d(1, stride)
         else:
@@ -69,7 +70,7 @@ class AdaFaceIR(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(self.output_layer[3].bias)
+        nn.init.zeros_(self.output_layer.get_parameter("3.bias"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, 3, 112, 112) float images in [-1, 1] -> (n, D) features h, not normalised."""

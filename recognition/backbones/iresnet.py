@@ -46,6 +46,11 @@ class IResNet(nn.Module):
         input_size: side of the square images, in pixels.
     """
 
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+
     def __init__(
         self,
         blocks: Sequence[int],

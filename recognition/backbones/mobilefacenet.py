@@ -73,6 +73,7 @@ class MobileFaceNet(nn.Module):
     ):
         super().__init__()
         narrow, wide = 64 * scale, 128 * scale
+        first: nn.Module
         if blocks[0] == 1:
             first = _ConvBlock(narrow, narrow, kernel=3, stride=1, padding=1, groups=64)
         else:

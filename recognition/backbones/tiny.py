@@ -25,7 +25,7 @@ class Tiny(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, a=0.25, nonlinearity="leaky_relu")
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.get_parameter("bias"))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, 3, S, S) float images in [-1, 1] -> (n, D) features h, not normalised."""

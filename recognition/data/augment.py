@@ -14,6 +14,7 @@ import itertools
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -78,7 +79,7 @@ def _is_number(value: object, largest: float = sys.float_info.max) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= largest
 
 
-def _is_range(value: object, largest: float = sys.float_info.max) -> bool:
+def _is_range(value: Any, largest: float = sys.float_info.max) -> bool:
     pair = isinstance(value, (tuple, list)) and len(value) == 2 and all(_is_number(end, largest) for end in value)
     return pair and 0 < value[0] <= value[1]
 
@@ -135,7 +136,10 @@ class Augment:
         """A view of `image`, RGB uint8 (H, W, 3), by at least `self.draws` numbers in [0, 1); written into `out`."""
         p, out = self.parameters, np.empty_like(image) if out is None else out
         if self.flips_only:
-            return cv2.flip(image, 1, out) if draws[0] < p.flip_probability else cv2.copyTo(image, None, out)
+            if draws[0] < p.flip_probability:
+                return cv2.flip(image, 1, out)
+            np.copyto(out, image)
+            return out
         flip_, crop_, rotate_, jitter_, downsample_, angle, *factors_, order, ratio, down, up = draws[:13]
         if p.colour_order == "bgr":
             image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -167,8 +171,8 @@ class Augment:
         return _between(*p.downsample_ratio, ratio) if low < p.downsample_probability else 1.0
 
     def _low_resolution(self, image, ratio, *choices, out=None) -> np.ndarray:
-        p, filters = self.parameters, (INTERPOLATIONS[int(choice * len(INTERPOLATIONS))] for choice in choices)
-        return downsample(image, _between(*p.downsample_ratio, ratio), *filters, p.jpeg_quality, out)
+        p, (down, up) = self.parameters, (INTERPOLATIONS[int(choice * len(INTERPOLATIONS))] for choice in choices)
+        return downsample(image, _between(*p.downsample_ratio, ratio), down, up, p.jpeg_quality, out)
 
 
 def _between(low: float, high: float, u: float) -> float:

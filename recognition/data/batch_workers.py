@@ -16,12 +16,14 @@ import weakref
 from collections import deque
 from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 
 import numpy as np
 import torch
 
 from utils.workers import one_thread, start_worker
 
+_Worker = tuple[ForkProcess, Connection]
 PREFETCH = 2  # batches under way for each worker
 
 
@@ -46,8 +48,10 @@ class BatchWorkers:
         slots = self._limit + 2  # and the batch the caller has, and the one it gets
         memory = mmap.mmap(-1, slots * math.prod(shape))
         self._slots = np.frombuffer(memory, np.uint8).reshape(slots, *shape)
-        self._free, self._under_way = list(range(slots)), deque()
-        context, self._workers = multiprocessing.get_context("fork"), []
+        self._free = list(range(slots))
+        self._under_way: deque[tuple[_Worker, int]] = deque()  # who makes which slot
+        context = multiprocessing.get_context("fork")
+        self._workers: list[_Worker] = []
         weakref.finalize(self, _stop, self._workers)
         with _interrupt_held_back():
             for _ in range(num_workers):

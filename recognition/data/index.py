@@ -4,7 +4,7 @@ InsightFace and im2rec number their records without a gap, in whatever order; th
 keys need no memory. Other files get both columns, sorted by key.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ class StorageError(RecordError):
     """Data that cannot be had now, as a network is down or a disk full: no damage, and another time it may be there."""
 
 
-def read_index(path: Path) -> tuple[Sequence[int], np.ndarray]:
+def read_index(path: Path) -> tuple[range | np.ndarray, np.ndarray]:
     """Keys, ascending, as a range or an int64 array (n,), and their int64 offsets (n,) in bytes.
 
     Equal keys are kept, in the file's order.

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
 
     images: torch.Tensor  # RGB uint8 (p, V, S, S, 3)
     labels: torch.Tensor  # int64 (p,)
-    index: torch.Tensor  # int64 (p,): which samples of the source these are
+    index: torch.Tensor  # type: ignore[assignment]  # in place of tuple's method; int64 (p,): which samples of the source these are
     damaged: list[str]  # what was wrong with samples in whose place others are
 
 
@@ -76,8 +76,8 @@ class ViewBatches:
             ValueError: an image that cannot be decoded or is not S x S, or a damaged record; the message names it.
         """
         images = torch.empty((len(item[1]), *self.shape), dtype=torch.uint8)
-        _, *rest = self.fill(item, images.numpy())
-        return Batch(images, *map(torch.tensor, rest[:2]), rest[2])
+        _, labels, taken, damaged = self.fill(item, images.numpy())
+        return Batch(images, torch.tensor(labels), torch.tensor(taken), damaged)
 
     def fill(self, item: tuple[int, np.ndarray], images: np.ndarray) -> tuple[int, list[int], list[int], list[str]]:
         """Write a batch into uint8 `images`, of p rows or more; returns p, its labels, indices and damages.
@@ -86,7 +86,8 @@ class ViewBatches:
             ValueError: as above.
         """
         epoch, indices = item
-        labels, taken, damaged = [], [], []
+        labels, taken = [], []
+        damaged: list[str] = []
         draws = [self._draws(epoch, indices, view) for view in self.views]
         for row, index in enumerate(indices.tolist()):
             other, face, label = self._sample(epoch, index, damaged)

@@ -54,7 +54,7 @@ class MxnetRecordFile(RecordFile):
 
 
 def _mxnet():
-    np.bool = np.bool_  # mxnet 1.9.1 uses the name that numpy has removed
+    np.bool = np.bool_  # type: ignore[attr-defined, misc, unused-ignore]  # mxnet 1.9.1 uses the name that numpy has removed
     try:
         import mxnet
     except Exception as error:

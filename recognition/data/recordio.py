@@ -132,7 +132,7 @@ class RecordFile:
         flag, payload, offset = self._part(key, int(self.offsets[position]), limit)
         if flag == 0:
             return payload
-        parts = []
+        parts: list[bytes] = []
         while flag and (flag == 1) == (not parts):
             parts.append(payload)
             if flag == 3 or len(payload) == limit:

@@ -54,7 +54,7 @@ class GlobalBatchSampler:
         if window is not None and (shard_sizes is None or sum(shard_sizes) != num_samples):
             raise ValueError(f"shuffle_shards={window}: the data has no shards; leave the key out")
         self.rank, self.world_size, self.window = rank, world_size, window
-        self.ends = np.cumsum(shard_sizes) if window is not None else None
+        self.ends = np.cumsum([num_samples] if shard_sizes is None else shard_sizes)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CHANNELS = ("rgb", "bgr")
 MEAN = STD = 127.5  # of our training, arcface_torch, AdaFace and CVLface alike: pixels in [-1, 1]
@@ -27,7 +27,7 @@ class Facts(NamedTuple):
 
     def over(self, other: "Facts") -> "Facts":
         """These facts, and the other's where there are none."""
-        return Facts(*(theirs if mine is None else mine for mine, theirs in zip(self, other, strict=True)))
+        return self._replace(**{name: said for name, said in other._asdict().items() if getattr(self, name) is None})
 
 
 def checked(values: dict, source: str) -> Facts:
@@ -54,7 +54,7 @@ def checked(values: dict, source: str) -> Facts:
     return facts
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 

@@ -43,8 +43,8 @@ def save_model(
     """
     facts = Facts(network, embedding_size, channels, mean, std, norm_mean, norm_std)._asdict()
     tensors = OrderedDict((name, tensor.cpu()) for name, tensor in state.items())
-    tensors._metadata = OrderedDict(state._metadata)
-    tensors._metadata[""] = {**tensors._metadata.get("", {}), KEY: facts}
+    tensors._metadata = metadata = OrderedDict(state._metadata)  # type: ignore[attr-defined]  # PyTorch adds it
+    metadata[""] = {**metadata.get("", {}), KEY: facts}
     write_state(path, tensors, {**(words or {}), KEY: json.dumps(facts)})
 
 
@@ -103,7 +103,8 @@ def _load_safetensors(path: Path) -> OrderedDict[str, torch.Tensor]:
     try:
         file = TensorFile(path)
         state = OrderedDict((name, file[name]) for name in file.names())
-        state._metadata = {"": {KEY: json.loads(file.metadata.get(KEY, "{}"))}}
+        facts = json.loads(file.metadata.get(KEY, "{}"))
+        state._metadata = {"": {KEY: facts}}  # type: ignore[attr-defined]  # where PyTorch keeps it
     except ValueError:
         raise ValueError(f"model {path} is no safetensors file, or a damaged one") from None
     return state

@@ -57,7 +57,8 @@ def load(path: Path) -> object:
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file, archive: zipfile.ZipFile, folder: str):
         super().__init__(file)
-        self._archive, self._folder, self._storages = archive, folder, {}
+        self._archive, self._folder = archive, folder
+        self._storages: dict[str, torch.Tensor] = {}
 
     def find_class(self, module: str, name: str) -> object:
         module = "builtins" if module == "__builtin__" else module  # its name in pickles that Python 2 could read

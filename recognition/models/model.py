@@ -89,33 +89,36 @@ def open_model(
     backbone, facts, width = (_open_onnx if is_onnx else _open_state_dict)(path, facts)
     if facts.embedding_size not in (None, width):
         raise ValueError(f"model {path} makes features of {width} dimensions, not of {facts.embedding_size}")
-    if insightface and not facts.network.startswith("adaface"):
+    network = facts.network
+    assert network is not None  # either kind of file has told
+    if insightface and not network.startswith("adaface"):
         facts = facts.over(Facts(channels="rgb", mean=MEAN, std=STD))
-    _check_complete(path, facts)
+    channels, mean, std = _pixels(path, facts)
     return Model(
         backbone.eval(),
-        facts.channels,
-        float(facts.mean),
-        float(facts.std),
+        channels,
+        float(mean),
+        float(std),
         width,
-        facts.network,
+        network,
         file_digest(path),
         facts.norm_mean,
         facts.norm_std,
     )
 
 
-def _check_complete(path: Path, facts: Facts) -> None:
+def _pixels(path: Path, facts: Facts) -> tuple[str, float, float]:
+    """Channels, mean and std; somebody has to say each of them."""
     flags = "--mean 127.5 --std 127.5 (InsightFace's)"
-    scale = facts.mean is not None and facts.std is not None
     if facts.channels is None:
-        also = "" if scale else f", and its scale: {flags}"
+        also = "" if facts.mean is not None and facts.std is not None else f", and its scale: {flags}"
         raise ValueError(
             f"nothing says the channel order of model {path}; add --channels rgb (InsightFace's models) or "
             f"--channels bgr (AdaFace's){also}"
         )
-    if not scale:
+    if facts.mean is None or facts.std is None:
         raise ValueError(f"nothing says how model {path} scales pixels, (value - mean) / std; add {flags}")
+    return facts.channels, facts.mean, facts.std
 
 
 def _open_onnx(path: Path, facts: Facts) -> tuple[nn.Module, Facts, int]:

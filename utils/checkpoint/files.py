@@ -61,7 +61,7 @@ def newest_whole(paths: list[Path], check: Callable[[Path], list[str]]) -> tuple
     Raises:
         CheckpointError: one was written by a newer version, which must read it.
     """
-    lines = []
+    lines: list[str] = []
     for path in reversed(paths):
         wrong = check(path)
         if not wrong:

@@ -17,6 +17,7 @@ from utils.checkpoint.tensors import sync, write_tensors
 from utils.files import file_digest
 
 Tensors = Mapping[str, torch.Tensor | list[torch.Tensor]]  # a list: pieces, one after the other
+Copies = dict[str, torch.Tensor]
 PATIENCE = 60.0  # seconds that a shared file system may take to show a file to another rank
 LINGER = 5.0  # seconds that a process which ends by an error gives to the checkpoint under way
 
@@ -41,7 +42,7 @@ class Saver:
         if self.rank == 0:
             remove_leftovers(self.folder)
         self._token = parallel.token()
-        self._copies: dict[str, torch.Tensor] = {}
+        self._copies: Copies = {}
         self._job: tuple | None = None
         self._thread: threading.Thread | None = None
         self._written, self._all_written, self._abandoned = (threading.Event() for _ in range(3))
@@ -82,7 +83,8 @@ class Saver:
     def _linger(self) -> None:
         """What ends this process may have nothing to do with the checkpoint under way, which is good."""
         with contextlib.suppress(KeyboardInterrupt):
-            self._thread.join(LINGER)
+            if self._thread is not None:
+                self._thread.join(LINGER)
 
     def check(self) -> bool:
         """Has no rank failed? Where the folder has disappeared, all start again: what they write is still in memory.
@@ -94,6 +96,7 @@ class Saver:
         errors = [error for error in parallel.objects(self.error) if error is not None]
         if not errors:
             return True
+        assert self._thread is not None and self._job is not None  # they met the error
         self._abandoned.set()
         self._thread.join()
         parallel.barrier()  # no rank writes any more
@@ -115,7 +118,7 @@ class Saver:
         atexit.unregister(self._linger)
         atexit.register(self._linger)
 
-    def _copy(self, group: str, tensors: Tensors) -> dict[str, torch.Tensor]:
+    def _copy(self, group: str, tensors: Tensors) -> Copies:
         """Copies on the host, in memory that is used again."""
         return {
             name: self._copy_of(f"{group}/{name}", value if isinstance(value, list) else [value])
@@ -134,7 +137,7 @@ class Saver:
         shape = first.shape if len(pieces) == 1 else (sum(map(len, pieces)), *first.shape[1:])
         return room[:size].view(shape)
 
-    def _guarded(self, step: int, shared: Tensors, own: Tensors, state: str) -> None:
+    def _guarded(self, step: int, shared: Copies, own: Copies, state: str) -> None:
         try:
             attempt = self._token + ("" if self._again else ".again")  # what the first has left must not count
             self._write(self.folder / f".{place(self.folder, step).name}.{attempt}", step, shared, own, state)
@@ -143,7 +146,7 @@ class Saver:
         finally:
             self._written.set()
 
-    def _write(self, beside: Path, step: int, shared: Tensors, own: Tensors, state: str) -> None:
+    def _write(self, beside: Path, step: int, shared: Copies, own: Copies, state: str) -> None:
         beside.mkdir(parents=True, exist_ok=True)
         write_tensors(beside / shard(self.rank), own)
         entry = _entry(beside / shard(self.rank))

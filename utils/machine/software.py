@@ -3,7 +3,7 @@
 import importlib.util
 import locale
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def packages(root: Path = project.ROOT) -> Finding:
     return Finding(OK, "packages", f"all that {'requirements.txt' if listed.exists() else 'qgface'} asks for")
 
 
-def names(root: Path = project.ROOT, owners: dict[str, list[str]] | None = None) -> Finding:
+def names(root: Path = project.ROOT, owners: Mapping[str, list[str]] | None = None) -> Finding:
     """Whether `import utils` and the like give this project's modules, and no other distribution has their names."""
     owners = metadata.packages_distributions() if owners is None else owners
     for name in NAMES:

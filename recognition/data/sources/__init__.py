@@ -45,7 +45,7 @@ def open_source(
         return sources[0] if len(sources) == 1 else Joined(sources, " + ".join(source.name for source in sources))
     if "://" in str(path) or str(path).endswith(".json"):
         return TarSource(str(path), cache, cache_limit)
-    path = Path(path)
+    path = Path(str(path))
     if not path.exists():
         raise ValueError(f"data {path} does not exist; rec=FOLDER says where train.rec or the identities' folders are")
     if path.is_dir():

@@ -10,6 +10,7 @@ def digest(*parts: str | np.ndarray) -> str:
     total = hashlib.blake2b(digest_size=16)
     for part in parts:
         if isinstance(part, str):  # file names need not be UTF-8
-            part = part.encode(errors="surrogateescape")
-        total.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+            total.update(part.encode(errors="surrogateescape"))
+        else:
+            total.update(np.ascontiguousarray(part).data)
     return total.hexdigest()

@@ -74,7 +74,7 @@ class Cache:
         if self.limit is None:
             return
         copies = []
-        for path in self.folder.glob(_COPIES):
+        for path in newest.parent.glob(_COPIES):
             with contextlib.suppress(FileNotFoundError):
                 copies.append((path.stat().st_mtime_ns, path.stat().st_size, path))
         total = sum(size for _, size, _ in copies)

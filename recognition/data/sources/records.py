@@ -40,7 +40,7 @@ class RecordSource:
         self.keys, self.identity_keys = self.records.keys, range(0)
         header, _ = self._unpacked(0)
         if header.flag == 2 and self.records.keys[0] == 0:
-            first, end = self._header_range(header.label)
+            first, end = self._header_range(np.asarray(header.label))
             self.keys = self.keys[bisect_left(self.keys, 1) : bisect_left(self.keys, first)]
             self.identity_keys = range(first, end)
             self.num_classes = end - first
@@ -115,7 +115,7 @@ class RecordSource:
             raise RecordError(message if self.name in message else f"{self.where(index)}: {message}") from None
 
     def _label(self, header: Header, index: int) -> int:
-        label = float(header.label if header.flag == 0 else header.label[0])
+        label = float(header.label[0] if isinstance(header.label, np.ndarray) else header.label)
         if not (label.is_integer() and 0 <= label < self.num_classes):
             raise RecordError(f"{self.where(index)} has label {label:g}, expected a class in [0, {self.num_classes})")
         return int(label)

@@ -117,7 +117,8 @@ class _Shard:
     """A tar file's images and labels, through a memory map."""
 
     def __init__(self, file: BinaryIO, name: str, count: int):
-        images, labels = {}, {}
+        images: dict[str, tuple[int, int]] = {}  # where the bytes begin, and how many there are
+        labels: dict[str, tuple[int, int]] = {}
         try:
             with tarfile.open(fileobj=file, mode="r:") as archive:
                 for member in archive:

@@ -64,8 +64,8 @@ def nose(s: Sketch) -> None:
     y = tip + np.array([-2.5, 1, 1.5, 1.5 + 2.5 * roundness, 1.5, 1, -2.5])
     wings = smooth(np.stack([x, y], axis=1), closed=False)
     s.line(wings, shade, 1.1, lift=0.75 * length)
-    for x in (-0.48, 0.48):
-        s.fill(ellipse(x * half, tip + 1.0, 0.22 * half, 0.9), mix(who.skin, SHADE, 0.75), lift=0.8 * length)
+    for nostril in (-0.48, 0.48):
+        s.fill(ellipse(nostril * half, tip + 1.0, 0.22 * half, 0.9), mix(who.skin, SHADE, 0.75), lift=0.8 * length)
     s.fill(ellipse(0, tip - 2.5, 0.24 * half, 1.6 + roundness), bright, lift=length)
 
 
@@ -99,6 +99,7 @@ def moles(s: Sketch) -> None:
 
 def glasses(s: Sketch) -> None:
     """The identity's own frames."""
+    assert s.who.glasses is not None  # only those who own a pair wear one
     half, tall, roundness, thick, colour = s.who.glasses
     for side in (-1, 1):
         s.line(_lens(s, side, half, tall, roundness), colour, thick, lift=7, closed=True)

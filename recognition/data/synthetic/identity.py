@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from utils.rng import Purpose, generator
 
@@ -95,7 +96,7 @@ class Identity:
     )  # half width, half height, roundness, thickness, colour
 
 
-def mix(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+def mix(a: np.ndarray, b: ArrayLike, share: float) -> np.ndarray:
     """The colour that is `share` of the way from `a` to `b`."""
     return a + (np.asarray(b, dtype=np.float64) - a) * share
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from recognition.data.synthetic.identity import Identity
 from recognition.data.synthetic.photo import Photo
@@ -36,10 +37,10 @@ def _spline(n: int, closed: bool, steps: int = 6) -> np.ndarray:
     return matrix
 
 
-def smooth(points: np.ndarray, closed: bool = True) -> np.ndarray:
+def smooth(points: ArrayLike, closed: bool = True) -> np.ndarray:
     """A smooth curve through `points` (n, 2 or 3)."""
-    points = np.asarray(points, dtype=np.float64)
-    return _spline(len(points), closed) @ points
+    through = np.asarray(points, dtype=np.float64)
+    return _spline(len(through), closed) @ through
 
 
 def mirrored(points: list[tuple[float, float]]) -> np.ndarray:
@@ -103,7 +104,7 @@ class Sketch:
         self.scale = scale * np.vdot(x - x.mean(), target - target.mean()) / np.vdot(x - x.mean(), x - x.mean()).real
         self.origin = target.mean() - self.scale * x.mean() + complex(shift_x, shift_y)
 
-    def depth_at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def depth_at(self, x: float | np.ndarray, y: float | np.ndarray) -> np.ndarray:
         """How far the surface at (x, y) is in front of the head's centre."""
         return DEEP * np.sqrt(np.maximum(1 - (x / (1.04 * self.who.width)) ** 2 - (y / 58) ** 2, 0))
 

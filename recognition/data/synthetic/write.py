@@ -93,7 +93,7 @@ def _write_train(folder: Path, seed: int, identities: int, photos: int) -> None:
     first = 1 + identities * photos
     entries = []
     with RecordWriter(folder / "train.rec", folder / "train.idx") as writer:
-        writer.write(0, pack(Header(2, [first, first + identities], 0, 0), b""))
+        writer.write(0, pack(Header(2, np.array([first, first + identities]), 0, 0), b""))
         for key in range(1, first):
             identity, photo = divmod(key - 1, photos)
             image = jpeg.encode(draw(seed, identity, photo), QUALITY)
@@ -101,7 +101,7 @@ def _write_train(folder: Path, seed: int, identities: int, photos: int) -> None:
             entries.append(Entry(f"{identity:05d}/{photo:03d}.jpg", identity))
         for identity in range(identities):
             start, key = 1 + identity * photos, first + identity
-            writer.write(key, pack(Header(2, [start, start + photos], key, 0), b""))
+            writer.write(key, pack(Header(2, np.array([start, start + photos]), key, 0), b""))
     write_list(folder / "train.lst", entries)
     write_property(folder / "property", identities, SIZE)
 
