@@ -99,7 +99,7 @@ def _expanded(line: str, assigned: dict[str, str]) -> str:
 
 def _of_line(line: str, place: str, language: str) -> Iterator[Command]:
     line = COMMENT.sub("", line.strip())
-    ours = OURS.search(line)
+    ours = None if line.startswith("docker ") else OURS.search(line)  # an image may be called as the command
     if ours is not None and language in (*SHELL, "indented", "text"):
         text = ours[2].partition(ours[1])[0] if ours[1] else ours[2]
     elif language in SHELL or (language == "indented" and OTHERS.fullmatch(line)):

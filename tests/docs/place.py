@@ -16,7 +16,9 @@ from recognition.models import save_model
 from tests import faces, ranks
 from tests.ijb import write_ijb
 from tests.onnx_files import pooled
+from tools import encode as tools_encode
 from utils.align import TEMPLATE
+from utils.jpeg import encode
 
 D = 16
 SMALL = ["network=tiny", f"embedding_size={D}", "num_workers=0", "device=cpu", "total_batch_size=6", "max_step=2"]
@@ -91,7 +93,9 @@ def _make(root: Path, checkout: Path) -> None:
     for copy in copies:
         shutil.copytree(run, copy)
         _write_results(copy, str(run.parent / "demo" / "model.pt"))
-    _write_results(root / "a", "b.pt")
+    for folder in (root / "a", root / "other", root, run):
+        _write_results(folder, "b.pt")
+    _write_features(root, run / "model.pt")
 
 
 def _write_photos(root: Path) -> None:
@@ -118,6 +122,16 @@ def _write_models(root: Path) -> None:
     pooled(root / "w600k_r50.onnx")
     generator = np.random.default_rng(0)
     np.save(root / "h.npy", generator.normal(size=(48, 512)).astype(np.float32))
+
+
+def _write_features(root: Path, model: Path) -> None:
+    """docs/inference.md: photos as `tools.unpack` names them, a gallery and probes as `tools.encode` keeps them."""
+    for identity, number in ((0, 0), (0, 1), (1, 0), (1, 1), (7, 3)):
+        path = root / "work_dirs" / "photos" / f"{identity:05d}" / f"{number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(faces.photo(identity, number), 90))
+    for name in ("features", "few"):
+        tools_encode.main([str(model), str(root / "work_dirs" / "photos"), "--output", str(root / "work_dirs" / name)])
 
 
 def _write_results(folder: Path, model: str) -> None:
