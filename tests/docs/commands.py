@@ -1,5 +1,6 @@
 """The commands that a reader of README.md, CONTRIBUTING.md and docs/*.md may type."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def every(document: Path) -> list[Command]:
 
 
 def _name(document: Path) -> str:
-    return document.relative_to(ROOT).as_posix()
+    return os.path.relpath(document, ROOT)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str, str | None]]:

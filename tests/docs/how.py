@@ -51,6 +51,7 @@ RUN = {
     "python -m tools.compare *": [],
     "python -m tools.doctor *": [],
     "python -m tools.encode *": [],
+    "python -m tools.export *": [],
     "python -m tools.figures *": [],
     "python -m tools.inspect *": [],
     "python -m tools.pack *": [],

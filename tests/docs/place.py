@@ -63,7 +63,7 @@ def make(root: Path, checkout: Path) -> None:
 
 def _make(root: Path, checkout: Path) -> None:
     (root / "configs").symlink_to(checkout / "configs")
-    for name in ("own", "own/faces", "vggface2", "demo", "celeba_train", "faces_emore", "ms1m-retinaface-t1"):
+    for name in ("own", "own/faces", "vggface2", "demo", "celeba_train", "faces_emore", "ms1m-retinaface-t1", "ms1mv3"):
         faces.write_records(root / "data" / name, IDENTITIES, PHOTOS)
     for name in (
         "demo/demo",
@@ -118,7 +118,10 @@ def _write_models(root: Path) -> None:
     for name in ("model.pt", "b.pt"):
         save_model(root / name, state, "tiny", D)
     torch.save(state, root / "backbone.pth")
-    torch.save({"state_dict": {f"model.{name}": x for name, x in state.items()}}, root / "adaface_ir50_ms1mv2.ckpt")
+    for name in ("adaface_ir50_ms1mv2", "adaface_ir50"):
+        torch.save({"state_dict": {f"model.{key}": x for key, x in state.items()}}, root / f"{name}.ckpt")
+    for name in ("face", "face_int8"):
+        pooled(root / f"{name}.onnx", channels="rgb", mean="127.5", std="127.5")
     pooled(root / "w600k_r50.onnx")
     generator = np.random.default_rng(0)
     np.save(root / "h.npy", generator.normal(size=(48, 512)).astype(np.float32))

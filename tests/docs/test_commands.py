@@ -116,6 +116,43 @@ def test_nothing_is_listed_that_no_document_has():
     assert listed <= used
 
 
+DOCUMENT = """Type `NPROC=2 ./run.sh demo` or
+`python -m
+tools.nothing here`, and `eval.py` is no command.
+
+```bash
+python -m tools.pack a \\
+    b --output c     # a comment
+frobnicate --all
+```
+
+    base="./run.sh demo rec=x"
+    $base 'lr_milestones=(3,4)' output=runs/{a,b}       what it is for
+    sbatch job.sh
+    a folder/            of files
+
+```python
+python = "./run.sh never"
+```
+"""
+
+
+def test_commands_are_found_wherever_they_stand(tmp_path):
+    (tmp_path / "page.md").write_text(DOCUMENT)
+    found = {" ".join(c.words): c.variables for c in commands.every(tmp_path / "page.md")}
+    assert found == {
+        "./run.sh demo": {"NPROC": "2"},
+        "python -m tools.nothing here": {},
+        "python -m tools.pack a b --output c": {},
+        "frobnicate --all": {},
+        "./run.sh demo rec=x": {},
+        "./run.sh demo rec=x lr_milestones=(3,4) output=runs/a output=runs/b": {},
+        "sbatch job.sh": {},
+    }
+    unknown = [c.words[0] for c in commands.every(tmp_path / "page.md") if kind(c) is None]
+    assert unknown == ["frobnicate", "python"]
+
+
 @pytest.mark.parametrize("command", [pytest.param(c, id=shown(c)) for c in MENTIONED])
 def test_what_is_mentioned_without_words_is_there(command):
     if "NAME" not in command.text and command.words[-1] not in ("pytest", "--help"):
