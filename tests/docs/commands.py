@@ -85,9 +85,9 @@ def _joined(lines: list[tuple[int, str, str]]) -> Iterator[tuple[int, str, str]]
     begun = ""
     for number, line, language in lines:
         if line.rstrip().endswith("\\"):
-            begun += line.rstrip()[:-1]
+            begun += line.strip()[:-1]
         else:
-            yield number, begun + line, language
+            yield number, begun + line.strip(), language
             begun = ""
 
 
