@@ -133,8 +133,10 @@ def _write_features(root: Path, model: Path) -> None:
         path = root / "work_dirs" / "photos" / f"{identity:05d}" / f"{number:03d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(faces.photo(identity, number), 90))
-    for name in ("features", "few"):
-        tools_encode.main([str(model), str(root / "work_dirs" / "photos"), "--output", str(root / "work_dirs" / name)])
+    for output in (root / "features", root / "work_dirs" / "features", root / "work_dirs" / "few"):
+        tools_encode.main([str(model), str(root / "work_dirs" / "photos"), "--output", str(output)])
+    for name, number in (("a", 0), ("b", 1), ("photo", 2)):
+        (root / f"{name}.jpg").write_bytes(encode(faces.photo(0, number), 90))
 
 
 def _write_results(folder: Path, model: str) -> None:
