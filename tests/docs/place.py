@@ -1,7 +1,7 @@
 """A folder with all that the documents' commands name, small: a run, faces, photos, test sets, models of all kinds."""
 
-import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -57,8 +57,12 @@ config.val_targets = ['lfw', 'cfp_fp', "agedb_30"]
 
 def make(root: Path, checkout: Path) -> None:
     """Write it; paths in it are relative to it, so that a copy is as good."""
-    with contextlib.chdir(root):
+    before = Path.cwd()
+    os.chdir(root)
+    try:
         _make(Path(), checkout)
+    finally:
+        os.chdir(before)
 
 
 def _make(root: Path, checkout: Path) -> None:
