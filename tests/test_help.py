@@ -18,7 +18,7 @@ SUBCOMMANDS = {
     "tools.checkpoint": ["list", "verify", "convert", "prune"],
 }
 # what people do not start by hand, and the command itself, which lists the others
-INNER = {"utils/launch.py", "utils/start.py", "utils/environment.py", "qgface.py"}
+INNER = {"utils/launch.py", "utils/start.py", "utils/environment.py", "qgface.py", "tools/reference.py"}
 CASES = [(name, []) for name in qgface.COMMANDS]
 CASES += [(name, [part]) for name, module in qgface.COMMANDS.items() for part in SUBCOMMANDS.get(module, ())]
 

@@ -20,6 +20,7 @@ from utils.files import replacing
 ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = {  # heading -> module -> names, in the order of the page
     "Models and features": {
+        "recognition.encoder": ("FaceEncoder", "Batch", "Unusable"),
         "recognition.models.model": ("open_model", "Model"),
         "recognition.models.files": ("read_tensors", "save_model"),
         "recognition.embedder": ("Embedder",),
@@ -132,7 +133,7 @@ def _entry(node: ast.ClassDef | ast.FunctionDef) -> Entry:
 
 def _call(node: ast.FunctionDef, name: str | None = None) -> str:
     """`name(arguments) -> result`, without `self`; of a constructor under the class's name."""
-    arguments = re.sub(r"^self(, )?", "", ast.unparse(node.args))
+    arguments = re.sub(r"^(?:self|cls)(?:, )?", "", ast.unparse(node.args))
     if any(isinstance(part, ast.Name) and part.id == "property" for part in node.decorator_list):
         arguments = None
     result = f" -> {ast.unparse(node.returns)}" if node.returns is not None and name is None else ""

@@ -1,5 +1,6 @@
 """The commands that a reader of README.md, CONTRIBUTING.md and docs/*.md may type."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def every(document: Path) -> list[Command]:
 
 
 def _name(document: Path) -> str:
-    return document.relative_to(ROOT).as_posix()
+    return os.path.relpath(document, ROOT)
 
 
 def _lines(text: str) -> Iterator[tuple[int, str, str | None]]:
@@ -84,9 +85,9 @@ def _joined(lines: list[tuple[int, str, str]]) -> Iterator[tuple[int, str, str]]
     begun = ""
     for number, line, language in lines:
         if line.rstrip().endswith("\\"):
-            begun += line.rstrip()[:-1]
+            begun += line.strip()[:-1]
         else:
-            yield number, begun + line, language
+            yield number, begun + line.strip(), language
             begun = ""
 
 
@@ -99,7 +100,7 @@ def _expanded(line: str, assigned: dict[str, str]) -> str:
 
 def _of_line(line: str, place: str, language: str) -> Iterator[Command]:
     line = COMMENT.sub("", line.strip())
-    ours = OURS.search(line)
+    ours = None if line.startswith("docker ") else OURS.search(line)  # an image may be called as the command
     if ours is not None and language in (*SHELL, "indented", "text"):
         text = ours[2].partition(ours[1])[0] if ours[1] else ours[2]
     elif language in SHELL or (language == "indented" and OTHERS.fullmatch(line)):

@@ -1,7 +1,7 @@
 """A folder with all that the documents' commands name, small: a run, faces, photos, test sets, models of all kinds."""
 
-import contextlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +16,9 @@ from recognition.models import save_model
 from tests import faces, ranks
 from tests.ijb import write_ijb
 from tests.onnx_files import pooled
+from tools import encode as tools_encode
 from utils.align import TEMPLATE
+from utils.jpeg import encode
 
 D = 16
 SMALL = ["network=tiny", f"embedding_size={D}", "num_workers=0", "device=cpu", "total_batch_size=6", "max_step=2"]
@@ -55,13 +57,17 @@ config.val_targets = ['lfw', 'cfp_fp', "agedb_30"]
 
 def make(root: Path, checkout: Path) -> None:
     """Write it; paths in it are relative to it, so that a copy is as good."""
-    with contextlib.chdir(root):
+    before = Path.cwd()
+    os.chdir(root)
+    try:
         _make(Path(), checkout)
+    finally:
+        os.chdir(before)
 
 
 def _make(root: Path, checkout: Path) -> None:
     (root / "configs").symlink_to(checkout / "configs")
-    for name in ("own", "own/faces", "vggface2", "demo", "celeba_train", "faces_emore", "ms1m-retinaface-t1"):
+    for name in ("own", "own/faces", "vggface2", "demo", "celeba_train", "faces_emore", "ms1m-retinaface-t1", "ms1mv3"):
         faces.write_records(root / "data" / name, IDENTITIES, PHOTOS)
     for name in (
         "demo/demo",
@@ -91,7 +97,9 @@ def _make(root: Path, checkout: Path) -> None:
     for copy in copies:
         shutil.copytree(run, copy)
         _write_results(copy, str(run.parent / "demo" / "model.pt"))
-    _write_results(root / "a", "b.pt")
+    for folder in (root / "a", root / "other", root, run):
+        _write_results(folder, "b.pt")
+    _write_features(root, run / "model.pt")
 
 
 def _write_photos(root: Path) -> None:
@@ -114,10 +122,25 @@ def _write_models(root: Path) -> None:
     for name in ("model.pt", "b.pt"):
         save_model(root / name, state, "tiny", D)
     torch.save(state, root / "backbone.pth")
-    torch.save({"state_dict": {f"model.{name}": x for name, x in state.items()}}, root / "adaface_ir50_ms1mv2.ckpt")
+    for name in ("adaface_ir50_ms1mv2", "adaface_ir50"):
+        torch.save({"state_dict": {f"model.{key}": x for key, x in state.items()}}, root / f"{name}.ckpt")
+    for name in ("face", "face_int8"):
+        pooled(root / f"{name}.onnx", channels="rgb", mean="127.5", std="127.5")
     pooled(root / "w600k_r50.onnx")
     generator = np.random.default_rng(0)
     np.save(root / "h.npy", generator.normal(size=(48, 512)).astype(np.float32))
+
+
+def _write_features(root: Path, model: Path) -> None:
+    """docs/inference.md: photos as `tools.unpack` names them, a gallery and probes as `tools.encode` keeps them."""
+    for identity, number in ((0, 0), (0, 1), (1, 0), (1, 1), (7, 3)):
+        path = root / "work_dirs" / "photos" / f"{identity:05d}" / f"{number:03d}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(faces.photo(identity, number), 90))
+    for output in (root / "features", root / "work_dirs" / "features", root / "work_dirs" / "few"):
+        tools_encode.main([str(model), str(root / "work_dirs" / "photos"), "--output", str(output)])
+    for name, number in (("a", 0), ("b", 1), ("photo", 2)):
+        (root / f"{name}.jpg").write_bytes(encode(faces.photo(0, number), 90))
 
 
 def _write_results(folder: Path, model: str) -> None:

@@ -15,8 +15,8 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 PATH = re.compile(r"(?<![\w./-])((?:configs|docs|eval|examples|recognition|tests|tools|utils)/[\w./-]*\w(?:\.\w+)?)")
 CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 PAIR = re.compile(r"(?<![\w.@-])([a-z_]+)=(\"[^\"]*\"|\([^)]*\)|\[[^\]]*\]|\{[^}]*\}|[^\s,;:|`\"'}\])]+)")
-# words of tools, of evaluation metrics and of other formats, which have the form of a key
-OTHERS = {*ablation.OWN, *plan.OWN, "pairs", "key", "mask_same_class"}
+# words of tools and arguments in Python, which have the form of a key
+OTHERS = {*ablation.OWN, *plan.OWN, "pairs", "key", "mask_same_class", "amp", "mmap_mode", "dynamo"}
 # in the peers' columns, and examples of what is to be written
 NOT_HERE = {"configs/ms1mv3_r50", "scripts/shuffle_rec.py", "eval/agreement.py"}
 QUOTES = "\"'"
