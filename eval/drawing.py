@@ -57,16 +57,17 @@ def _curves(results: Mapping[str, Result], x: str, y: str) -> dict[str, tuple[np
 
 def _ranks(results: Mapping[str, Result]) -> dict[str, np.ndarray]:
     """A curve for each distance of SCface and surveillance, one for others."""
-    found = {}
+    found = []
     for model, result in results.items():
         evidence = result.evidence
         if "distance" not in evidence:
-            found[model] = evidence["rank"]
+            found.append(("", model, evidence["rank"]))
             continue
         for d in np.unique(evidence["distance"]):
             level = f"d{d}" if d else "clean"
-            found[f"{level}, {model}" if len(results) > 1 else level] = evidence["rank"][evidence["distance"] == d]
-    return dict(sorted(found.items(), key=lambda item: item[0].partition(",")[0]))
+            name = f"{level}, {model}" if len(results) > 1 else level
+            found.append((level, name, evidence["rank"][evidence["distance"] == d]))
+    return {name: rank for _, name, rank in sorted(found, key=lambda item: item[0])}
 
 
 def _accuracies(results: Mapping[str, Result]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -151,7 +151,7 @@ def _curve(series: Series, place: Callable) -> list[str]:
         parts.append(f'<path class="area {look}" d="{_path(x, y)}z"/>')
     parts.append(f'<path class="line {look}"{dashes} d="{_path(*_thinned(x, y))}"/>')
     if series.shape == "line" and series.look is not None and len(series.x) < MANY:
-        marks = "".join(f"M{a:.1f} {b:.1f}{MARKERS[series.look % LOOKS]}" for a, b in zip(x, y, strict=True))
+        marks = "".join(f"M{a:.1f} {b:.1f}{MARKERS[_variant(series.look)]}" for a, b in zip(x, y, strict=True))
         parts.append(f'<path class="mark {look}" d="{marks}"/>')
     return parts
 
@@ -160,7 +160,7 @@ def _legend(series: Series, y: float) -> list[str]:
     look = _look(series)
     parts = [f'<path class="line {look}"{_dashes(series)} d="M{LEFT - 50} {y}h32"/>']
     if series.shape == "line" and series.look is not None and len(series.x) < MANY:
-        parts.append(f'<path class="mark {look}" d="M{LEFT - 34} {y}{MARKERS[series.look % LOOKS]}"/>')
+        parts.append(f'<path class="mark {look}" d="M{LEFT - 34} {y}{MARKERS[_variant(series.look)]}"/>')
     return [*parts, f'<text x="{LEFT - 10}" y="{y + 4}">{_short(series.name)}</text>']
 
 
@@ -168,8 +168,13 @@ def _look(series: Series) -> str:
     return "ref" if series.look is None else f"s{series.look % LOOKS}"
 
 
+def _variant(look: int) -> int:
+    """Of dashes and markers: from the seventh curve on colours come again, with others than before."""
+    return (look + look // LOOKS) % LOOKS
+
+
 def _dashes(series: Series) -> str:
-    dashes = "4 3" if series.look is None else DASHES[series.look % LOOKS]
+    dashes = "4 3" if series.look is None else DASHES[_variant(series.look)]
     return f' stroke-dasharray="{dashes}"' if dashes else ""
 
 

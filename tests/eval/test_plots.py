@@ -69,6 +69,14 @@ def test_six_curves(kind):
     assert len({look.partition("stroke")[2] for look in looks}) == 6  # told apart without colours
 
 
+def test_more_curves_than_colours_are_told_apart():
+    chart = plot("resolution", {f"model {row}": CURVES["resolution"](6) for row in range(14)})
+    drawn = svg.svg(chart, "a")
+    lines = re.findall(r'class="line (s\d)"( stroke-dasharray="[\d ]+")? d="M10 ', drawn)  # of the legend
+    marks = re.findall(r'class="mark (s\d)" d="M26 \d+(m[^"]+)"', drawn)
+    assert len(lines) == len(set(lines)) == len(marks) == len(set(marks)) == 14
+
+
 @pytest.mark.parametrize("kind", CURVES)
 def test_one_point(kind):
     is_legible(plot(kind, {"ours": CURVES[kind](1)}))
@@ -100,6 +108,7 @@ def test_numbers_reach_the_curves():
     assert roc.x.log and (roc.series[0].x.tolist(), roc.series[0].y.tolist()) == ([1e-4, 1e-2, 1], [0.5, 0.75, 1])
     assert [roc.x.format(tick) for tick in roc.x.ticks] == ["1e-4", "1e-3", "1e-2", "1e-1", "1"]
     assert (cmc.series[0].x.tolist(), cmc.series[0].y.tolist()) == ([1, 2, 3, 4], [0.5, 0.75, 0.75, 0.75])
+    assert [roc.x.format(far) for far in (1.49e-2, 2e-3, 0.5, 1)] == ["1.5e-2", "2e-3", "5e-1", "1"]
     assert resolution.series[0].y.tolist() == (PIXELS / 200).tolist() and resolution.series[1].name == "chance"
     assert [resolution.x.format(tick) for tick in resolution.x.ticks] == [str(side) for side in PIXELS]
     for chart in (roc, cmc, resolution):
