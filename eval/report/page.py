@@ -35,7 +35,7 @@ def write_report(results: Path, other: Path | None = None, output: Path | None =
     theirs = None if other is None else open_source(other, faces)
     output = output or default_output(ours.path, theirs is not None)
     with replacing(output) as beside:
-        beside.write_text(page(ours, theirs), encoding="utf-8")
+        beside.write_text(page(ours, theirs), encoding="utf-8", errors="backslashreplace")  # names may be no UTF-8
     return output
 
 

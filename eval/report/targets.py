@@ -76,9 +76,9 @@ def _charts(identity: str, name: str, results: Mapping[str, Result]) -> tuple[li
         kinds = list(charts(name, results))
     except DAMAGED as error:
         return drawn, [f"charts are left out, their evidence is not what it should be: {error}"]
-    for kind, make in kinds:
+    for row, (kind, make) in enumerate(kinds):
         try:
-            drawn.append(figure(make(), f"{identity}-{kind}", HOW.get(kind, PROBES)))
+            drawn.append(figure(make(), f"{identity}-chart-{row}", HOW.get(kind, PROBES)))
         except DAMAGED as error:
             wrong.append(f"chart {kind} is left out, its evidence is not what it should be: {error}")
     return drawn, wrong

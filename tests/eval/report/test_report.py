@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -9,9 +10,9 @@ import pytest
 
 from eval.report.__main__ import main
 from eval.report.page import write_report
-from eval.results import evidence_file
+from eval.results import evidence_file, write_results
 from eval.svg import STYLE
-from tests.eval.report.pages import EVIL, Page, write_run
+from tests.eval.report.pages import EVIL, Page, verification, write_run
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,17 @@ def test_words_of_others_are_escaped(page, runs):
     assert any(EVIL in image["alt"] for image in page.all("img"))
 
 
+def test_names_in_evidence_and_of_targets_stay_words(tmp_path):
+    record = verification(0)
+    for kind in ("matched", "unmatched"):
+        record.result.evidence[f'{kind}/">{EVIL}'] = np.ones(3)
+    write_results(tmp_path / "results.json", f'"{EVIL}/model.pt', "d1", {'a\udcff"': record})
+    html = read(write_report(tmp_path / "results.json"))
+    page = Page(html)
+    assert "<script" not in html and f'Similarity of probes at ">{EVIL}: a\\udcff"' in page.text
+    assert f'"{EVIL}/model.pt' in page.text
+
+
 def test_two_results(runs, tmp_path):
     main([str(runs / "ours"), str(runs / "theirs" / "results.json"), "--output", str(tmp_path / "two.html")])
     page = Page(read(tmp_path / "two.html"))
@@ -137,6 +149,19 @@ def test_what_is_missing_is_left_out(run):
     assert page.text.count("its charts are left out") == 2 and page.text.count("faces are left out") == 1
     assert "ROC: lfw" not in page.text and "CMC: surveillance" in page.text and "network tiny" not in page.text
     assert "On lfw (200 pairs)" in page.text
+
+
+def test_numbers_that_no_axis_holds_are_left_out(run):
+    (run / "metrics.jsonl").write_text(
+        '{"step": 1, "lr": 0.5}\n{"step": 2, "lr": NaN}\n{"step": 3, "lr": 1e308}\n{"step": 4, "lr": -1e308}\n'
+        f'{{"step": 5, "lr": {"9" * 400}}}\n{{"step": {"9" * 400}, "lr": 0.5}}\n'
+    )
+    shape = {"least": 3, "most": 9, "mean": 6, "std": 1, "counts": [1, 2]}
+    line = {"step": 20, "time": 1.0, "z_original": shape, "z_augmented": shape | {"least": math.nan, "most": math.nan}}
+    (run / "diagnostics.jsonl").write_text(json.dumps(line))
+    page = Page(read(write_report(run)))
+    assert "lr: 0.5 at 1. " in page.text and "original: highest, 66.667 % at 6. " in page.text
+    assert "augmented: " not in page.text
 
 
 def test_evidence_that_does_not_fit_is_left_out(run):
