@@ -186,8 +186,9 @@ def test_the_run_is_where_the_model_was_or_beside_results(runs, run, tmp_path):
     (run / "model.pt").write_bytes(b"trained again")
     assert "Classification" in Page(read(write_report(run))).text  # of the folder that results.json names
     content = json.loads((run / "results.json").read_text())
-    (run / "results.json").write_text(json.dumps(content | {"model": "gone/model.pt"}))
-    assert "Classification" not in Page(read(write_report(run))).text
+    for gone in ("gone/model.pt", "no\0path/model.pt", None):
+        (run / "results.json").write_text(json.dumps(content | {"model": gone}))
+        assert "Classification" not in Page(read(write_report(run))).text
 
 
 def test_results_without_a_target(run):
