@@ -221,6 +221,12 @@ def test_a_page_is_not_written_over_results(run):
         main([str(run), "--output", str(run / "results.json")])
 
 
+def test_the_folder_of_a_page_is_made_or_named(run, tmp_path):
+    assert "On lfw" in read(write_report(run, output=tmp_path / "new" / "a" / "page.html"))
+    with pytest.raises(ValueError, match="output folder .*results.json cannot be written"):
+        write_report(run, output=run / "results.json" / "page.html")
+
+
 def test_names_of_pages(run):
     (run / "results.json").rename(run / "backbone_results.json")
     (run / "results").rename(run / "backbone_results")
