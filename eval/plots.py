@@ -114,7 +114,8 @@ def plot_similarity(of: str, cosine: np.ndarray, issame: np.ndarray, threshold: 
     if threshold is None:
         return chart
     line = Series(f"threshold {threshold:.3f}", np.array([threshold] * 2), np.array([0, chart.y.high]), None)
-    return chart._replace(series=(*chart.series, line))
+    x = linear(chart.x.label, min(chart.x.low, threshold), max(chart.x.high, threshold))
+    return chart._replace(x=x, series=(*chart.series, line))
 
 
 def plot_histograms(title: str, x: str, samples: Mapping[str, np.ndarray]) -> Chart:

@@ -150,6 +150,9 @@ def test_similarity():
     assert is_legible(chart) == ["30 matched pairs", "31 mismatched pairs", "threshold 0.250"]
     assert [series.y[:-1].sum() for series in chart.series[:2]] == pytest.approx([1, 1])
     assert is_legible(plots.plot_similarity("faces, 60 pairs", cosine[issame], issame[issame])) == ["30 matched pairs"]
+    for threshold in (-0.5, 1.5):  # beyond all pairs
+        x = plots.plot_similarity("faces, 60 pairs", cosine, issame, threshold).x
+        assert x.low <= threshold <= x.high and x.low <= cosine.min() and cosine.max() <= x.high
 
 
 def test_many_points_are_few_in_the_picture():
