@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.figures import Axis, Chart, Curve, Series
 
-WIDTH, LEFT, RIGHT, TOP, HEIGHT, ROW = 380, 60, 20, 12, 210, 19  # pixels; HEIGHT is the plot's, ROW a legend entry's
+WIDTH, LEFT, RIGHT, TOP, HEIGHT, ROW = 380, 70, 20, 12, 210, 19  # pixels; HEIGHT is the plot's, ROW a legend entry's
 LOOKS = 6  # colours, each with its dashes and marker
 MANY = 30  # points from which on a curve needs no markers
 LONGEST = 44  # letters of a legend entry
@@ -158,10 +158,10 @@ def _curve(series: Series, place: Callable) -> list[str]:
 
 def _legend(series: Series, y: float) -> list[str]:
     look = _look(series)
-    parts = [f'<path class="line {look}"{_dashes(series)} d="M{LEFT - 50} {y}h32"/>']
+    parts = [f'<path class="line {look}"{_dashes(series)} d="M{LEFT - 60} {y}h32"/>']
     if series.shape == "line" and series.look is not None and len(series.x) < MANY:
-        parts.append(f'<path class="mark {look}" d="M{LEFT - 34} {y}{MARKERS[_variant(series.look)]}"/>')
-    return [*parts, f'<text x="{LEFT - 10}" y="{y + 4}">{_short(series.name)}</text>']
+        parts.append(f'<path class="mark {look}" d="M{LEFT - 44} {y}{MARKERS[_variant(series.look)]}"/>')
+    return [*parts, f'<text x="{LEFT - 20}" y="{y + 4}">{_short(series.name)}</text>']
 
 
 def _look(series: Series) -> str:

@@ -48,6 +48,8 @@ def is_legible(chart):
         x, length = float(text.get("x")), 7 * len("".join(text.itertext()))
         share = {"middle": 0.5, "end": 1.0}.get(text.get("text-anchor"), 0.0)
         assert 0 <= float(text.get("y")) <= height
+        if text.get("text-anchor") == "end":
+            assert x - length >= 16, "a mark of the vertical axis runs into the axis' words"
         if text.get("transform") is None:
             assert x - share * length >= -4 and x + (1 - share) * length <= width + 4, "".join(text.itertext())
     for tick in (*chart.x.ticks, *chart.y.ticks):
@@ -98,6 +100,12 @@ def test_constant_curves(kind):
     is_legible(chart)
     if kind != "norms":
         assert all(re.fullmatch(r"-?[\d.]+ %", chart.y.format(tick)) for tick in chart.y.ticks)
+
+
+def test_long_marks_leave_room_for_the_words_of_the_axis():
+    chart = plot("roc", {"ours": (np.array([0.01, 1]), np.array([0.89, 1]))})
+    assert "92.5 %" in [chart.y.format(tick) for tick in chart.y.ticks]
+    is_legible(chart)
 
 
 def test_numbers_reach_the_curves():
