@@ -34,7 +34,8 @@ def charts(of: str, results: Mapping[str, Result]) -> Iterator[tuple[str, Callab
         of: the target.
         results: name of the model, or of the target where there is one model -> its result.
     """
-    first = next(iter(results.values()))
+    model, first = next(iter(results.items()))
+    its = of if len(results) == 1 else f"{of}, {model}"
     having = {key: {n: r for n, r in results.items() if key in r.evidence} for key in ("far", "discarded", "rank")}
     if any(np.any(result.evidence["far"] > 0) for result in having["far"].values()):
         yield "roc", lambda: plots.plot_roc(of, _curves(having["far"], "far", "tar"))
@@ -46,9 +47,9 @@ def charts(of: str, results: Mapping[str, Result]) -> Iterator[tuple[str, Callab
     if having["discarded"]:
         yield "discard", lambda: plots.plot_discard(of, _curves(having["discarded"], "discarded", "fnmr"))
     if "dist" in first.evidence:
-        yield "similarity", lambda: _pairs(of, first)
+        yield "similarity", lambda: _pairs(its, first)
     for level in [key.removeprefix("matched/") for key in first.evidence if key.startswith("matched/")]:
-        yield f"similarity_{level}", partial(_probes, of, first, level)
+        yield f"similarity_{level}", partial(_probes, its, first, level)
 
 
 def _curves(results: Mapping[str, Result], x: str, y: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

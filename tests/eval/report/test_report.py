@@ -126,6 +126,13 @@ def test_two_results(runs, tmp_path):
     assert float(row[1]) > 20 and row[2] == "first better" and row[3] == "< 0.0001"
     assert "ours/model.pt is better than theirs/model.pt in 1 and worse in 0" in page.text
     assert "Keys that differ key ours/model.pt theirs/model.pt lr 0.1 1.1" in page.text
+    for words in (
+        "Similarity of pairs: lfw, ours/model.pt",
+        "Hardest images of ours/model.pt",
+        "Similarity of probes at d1: surveillance:<b>, ours/model.pt",
+        "Low and high quality of ours/model.pt",
+    ):
+        assert words in page.text, words
     drawn = [svg for svg in re.findall(r"<svg.*?</svg>", read(tmp_path / "two.html")) if "ROC: lfw" in svg]
     assert len(drawn) == 1 and "ours/model.pt" in drawn[0] and "theirs/model.pt" in drawn[0]
     assert write_report(runs / "ours", runs / "ours") == runs / "ours" / "comparison.html"
