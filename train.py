@@ -366,11 +366,12 @@ def stopped_at(step: int, last_step: int, why: str, words: list[str]) -> str:
 def farewell(folder: Path, results: dict, cfg) -> str:
     """Where everything is and what to do next."""
     shown = os.path.relpath(folder)
+    report = [f"report      {shown}/report.html"] if (folder / "report.html").exists() else []
     return "\n".join(
         [
             f"model       {shown}/model.pt",
             f"results     {shown}/results.json" if results else "results     none; val_targets names the targets",
-            f"report      {shown}/report.html",
+            *report,
             f"log         {shown}/metrics.jsonl, tensorboard --logdir {shown}/tensorboard",
             f"checkpoint  {shown}/checkpoints",
             f"next        {project.shown('train')} celeba_small rec=FOLDER     train on your own faces (docs/data.md)"

@@ -28,7 +28,7 @@ def compare(records: Mapping[str, Record], others: Mapping[str, Record]) -> tupl
     where both kept which pairs they had right, McNemar's exact test, which takes them as independent.
 
     Returns:
-        the differences, and a line for each target that cannot be compared.
+        the differences, and a line for each target that cannot be compared, or metric that cannot be tested.
     """
     rows: list[Difference] = []
     notes = []
@@ -40,8 +40,12 @@ def compare(records: Mapping[str, Record], others: Mapping[str, Record]) -> tupl
         numbers, evidence = others[name].result.metrics, others[name].result.evidence
         drawn = [name.removeprefix("replicates/") for name in record.result.evidence if name.startswith("replicates/")]
         for metric in dict.fromkeys((*record.result.headline, *drawn)):
-            if metric in numbers:
-                p, test = _test(metric, record.result.evidence, evidence)
+            if metric in numbers and metric in record.result.metrics:
+                try:
+                    p, test = _test(metric, record.result.evidence, evidence)
+                except (ValueError, TypeError) as error:
+                    p, test = None, ""
+                    notes.append(f"{name}: {metric} is not tested: {error}")
                 rows.append(Difference(name, metric, record.result.metrics[metric], numbers[metric], p, test))
     return rows, notes
 

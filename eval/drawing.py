@@ -34,7 +34,8 @@ def charts(of: str, results: Mapping[str, Result]) -> Iterator[tuple[str, Callab
         of: the target.
         results: name of the model, or of the target where there is one model -> its result.
     """
-    first = next(iter(results.values()))
+    model, first = next(iter(results.items()))
+    its = of if len(results) == 1 else f"{of}, {model}"
     having = {key: {n: r for n, r in results.items() if key in r.evidence} for key in ("far", "discarded", "rank")}
     if any(np.any(result.evidence["far"] > 0) for result in having["far"].values()):
         yield "roc", lambda: plots.plot_roc(of, _curves(having["far"], "far", "tar"))
@@ -46,9 +47,9 @@ def charts(of: str, results: Mapping[str, Result]) -> Iterator[tuple[str, Callab
     if having["discarded"]:
         yield "discard", lambda: plots.plot_discard(of, _curves(having["discarded"], "discarded", "fnmr"))
     if "dist" in first.evidence:
-        yield "similarity", lambda: _pairs(of, first)
+        yield "similarity", lambda: _pairs(its, first)
     for level in [key.removeprefix("matched/") for key in first.evidence if key.startswith("matched/")]:
-        yield f"similarity_{level}", partial(_probes, of, first, level)
+        yield f"similarity_{level}", partial(_probes, its, first, level)
 
 
 def _curves(results: Mapping[str, Result], x: str, y: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -57,16 +58,17 @@ def _curves(results: Mapping[str, Result], x: str, y: str) -> dict[str, tuple[np
 
 def _ranks(results: Mapping[str, Result]) -> dict[str, np.ndarray]:
     """A curve for each distance of SCface and surveillance, one for others."""
-    found = {}
+    found = []
     for model, result in results.items():
         evidence = result.evidence
         if "distance" not in evidence:
-            found[model] = evidence["rank"]
+            found.append(("", model, evidence["rank"]))
             continue
         for d in np.unique(evidence["distance"]):
             level = f"d{d}" if d else "clean"
-            found[f"{level}, {model}" if len(results) > 1 else level] = evidence["rank"][evidence["distance"] == d]
-    return dict(sorted(found.items(), key=lambda item: item[0].partition(",")[0]))
+            name = f"{level}, {model}" if len(results) > 1 else level
+            found.append((level, name, evidence["rank"][evidence["distance"] == d]))
+    return {name: rank for _, name, rank in sorted(found, key=lambda item: item[0])}
 
 
 def _accuracies(results: Mapping[str, Result]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

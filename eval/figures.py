@@ -81,8 +81,8 @@ def linear(label: str, low: float, high: float, format: Callable[[float], str] =
 
 
 def _scientific(value: float) -> str:
-    """1e-3, 1"""
-    return f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
+    """1e-3, 2.5e-2, 1"""
+    return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-").replace("e+00", "")
 
 
 def rates(label: str, values: Sequence[np.ndarray]) -> Axis:

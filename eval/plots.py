@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from eval.figures import Axis, Chart, Curve, Series, checked, histograms, linear, logarithmic, percent, rates
+from eval.identification import cmc
 
 
 def plot_roc(of: str, curves: Mapping[str, Curve]) -> Chart:
@@ -32,11 +33,11 @@ def plot_cmc(of: str, ranks: Mapping[str, np.ndarray], largest: int = 20) -> Cha
     """The share of probes whose match is among the first k of the gallery, k from 1 to `largest`.
 
     Args:
-        ranks: name -> (probes,) rank of each probe's match, 1 is best.
+        ranks: name -> (probes,) int rank of each probe's match, 1 is best.
     """
     k = np.arange(1, largest + 1)
     columns = checked({name: (rank,) for name, rank in ranks.items()})
-    curves = {name: (k, (rank[:, None] <= k).mean(axis=0)) for name, (rank,) in columns.items()}
+    curves = {name: (k, cmc(rank, largest)) for name, (rank,) in columns.items()}
     x = Axis("rank k", 0.5, largest + 0.5, [1, *range(5, largest + 1, 5)], lambda k: f"{k:g}")
     y = rates("probes whose match is in the first k", [share for _, share in curves.values()])
     return Chart(f"CMC: {of}", x, y, _lines(curves))
@@ -113,7 +114,8 @@ def plot_similarity(of: str, cosine: np.ndarray, issame: np.ndarray, threshold: 
     if threshold is None:
         return chart
     line = Series(f"threshold {threshold:.3f}", np.array([threshold] * 2), np.array([0, chart.y.high]), None)
-    return chart._replace(series=(*chart.series, line))
+    x = linear(chart.x.label, min(chart.x.low, threshold), max(chart.x.high, threshold))
+    return chart._replace(x=x, series=(*chart.series, line))
 
 
 def plot_histograms(title: str, x: str, samples: Mapping[str, np.ndarray]) -> Chart:

@@ -13,7 +13,7 @@ import numpy as np
 
 from eval.figures import Axis, Chart, Curve, Series
 
-WIDTH, LEFT, RIGHT, TOP, HEIGHT, ROW = 380, 60, 20, 12, 210, 19  # pixels; HEIGHT is the plot's, ROW a legend entry's
+WIDTH, LEFT, RIGHT, TOP, HEIGHT, ROW = 380, 70, 20, 12, 210, 19  # pixels; HEIGHT is the plot's, ROW a legend entry's
 LOOKS = 6  # colours, each with its dashes and marker
 MANY = 30  # points from which on a curve needs no markers
 LONGEST = 44  # letters of a legend entry
@@ -151,25 +151,30 @@ def _curve(series: Series, place: Callable) -> list[str]:
         parts.append(f'<path class="area {look}" d="{_path(x, y)}z"/>')
     parts.append(f'<path class="line {look}"{dashes} d="{_path(*_thinned(x, y))}"/>')
     if series.shape == "line" and series.look is not None and len(series.x) < MANY:
-        marks = "".join(f"M{a:.1f} {b:.1f}{MARKERS[series.look % LOOKS]}" for a, b in zip(x, y, strict=True))
+        marks = "".join(f"M{a:.1f} {b:.1f}{MARKERS[_variant(series.look)]}" for a, b in zip(x, y, strict=True))
         parts.append(f'<path class="mark {look}" d="{marks}"/>')
     return parts
 
 
 def _legend(series: Series, y: float) -> list[str]:
     look = _look(series)
-    parts = [f'<path class="line {look}"{_dashes(series)} d="M{LEFT - 50} {y}h32"/>']
+    parts = [f'<path class="line {look}"{_dashes(series)} d="M{LEFT - 60} {y}h32"/>']
     if series.shape == "line" and series.look is not None and len(series.x) < MANY:
-        parts.append(f'<path class="mark {look}" d="M{LEFT - 34} {y}{MARKERS[series.look % LOOKS]}"/>')
-    return [*parts, f'<text x="{LEFT - 10}" y="{y + 4}">{_short(series.name)}</text>']
+        parts.append(f'<path class="mark {look}" d="M{LEFT - 44} {y}{MARKERS[_variant(series.look)]}"/>')
+    return [*parts, f'<text x="{LEFT - 20}" y="{y + 4}">{_short(series.name)}</text>']
 
 
 def _look(series: Series) -> str:
     return "ref" if series.look is None else f"s{series.look % LOOKS}"
 
 
+def _variant(look: int) -> int:
+    """Of dashes and markers: from the seventh curve on colours come again, with others than before."""
+    return (look + look // LOOKS) % LOOKS
+
+
 def _dashes(series: Series) -> str:
-    dashes = "4 3" if series.look is None else DASHES[series.look % LOOKS]
+    dashes = "4 3" if series.look is None else DASHES[_variant(series.look)]
     return f' stroke-dasharray="{dashes}"' if dashes else ""
 
 

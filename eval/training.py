@@ -7,7 +7,7 @@ from eval.drawing import draw
 from eval.embed import Embed
 from eval.faces import write_faces
 from eval.protocol import Result, Target, evaluate
-from eval.report.page import write_report
+from eval.report.page import default_output, write_report
 from eval.results import Record, write_results
 from utils.files import file_digest
 
@@ -58,6 +58,7 @@ def write(
     path = folder / "results.json"
     write_results(path, model, file_digest(model), records)
     try:
+        default_output(path).unlink(missing_ok=True)  # of earlier results
         for name, result in results.items():
             draw(path.with_suffix(""), name, result)
             write_faces(path, name, targets[name].images if faces else None, result.evidence)

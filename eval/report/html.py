@@ -12,8 +12,8 @@ POINTS = 9  # of a curve that its table shows
 
 
 def text(value: object) -> str:
-    """Any value as text of a page; bytes of names that are not UTF-8 are spelled out."""
-    return escape(str(value).encode("utf-8", "backslashreplace").decode())
+    """Any value as text of a page."""
+    return escape(str(value))
 
 
 def table(

@@ -10,7 +10,7 @@ from eval.report.source import Source, open_source
 from eval.report.style import STYLE
 from eval.report.targets import target_section
 from eval.report.words import comparison, interval, meanings, rate, sentence, verdict
-from utils.files import replacing
+from utils.files import replacing, writable_folder
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # the page asks nobody for anything
 FACES = (
@@ -28,14 +28,15 @@ def write_report(results: Path, other: Path | None = None, output: Path | None =
         faces: show thumbnails of test images, where they were kept.
 
     Raises:
-        ValueError: it is no results.json.
+        ValueError: it is no results.json, or the folder cannot be written.
         OSError: the page cannot be written.
     """
     ours = open_source(results, faces)
     theirs = None if other is None else open_source(other, faces)
     output = output or default_output(ours.path, theirs is not None)
+    writable_folder(output.parent)
     with replacing(output) as beside:
-        beside.write_text(page(ours, theirs), encoding="utf-8")
+        beside.write_text(page(ours, theirs), encoding="utf-8", errors="backslashreplace")  # names may be no UTF-8
     return output
 
 

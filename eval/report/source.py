@@ -59,6 +59,6 @@ def _run(path: Path, model: Path, content: dict) -> Run | None:
         try:
             if file_digest(folder / "model.pt") == content["model_digest"]:
                 return open_run(folder)
-        except OSError:
+        except (OSError, ValueError):  # the latter: no path at all
             continue
     return None

@@ -38,13 +38,14 @@ def target_section(
         faces: thumbnails by the image's index; empty: none were kept.
         missing: lines on what could not be read.
     """
-    record = next(iter(records.values()))
+    model, record = next(iter(records.items()))
+    whose = f" of {model}" if len(records) > 1 else ""
     drawn, wrong = _charts(identity, name, {model: other.result for model, other in records.items()})
     parts = [
         notes([*record.result.notes, *missing, *wrong]),
         _headline(name, {model: other.result for model, other in records.items()}),
         f'<div class="charts">{"".join(drawn)}</div>' if drawn else "",
-        _faces(identity, record.result.evidence, faces),
+        _faces(identity, record.result.evidence, faces, whose),
         _all_numbers(name, record),
     ]
     return section(2, identity, name, "".join(parts))
@@ -76,22 +77,22 @@ def _charts(identity: str, name: str, results: Mapping[str, Result]) -> tuple[li
         kinds = list(charts(name, results))
     except DAMAGED as error:
         return drawn, [f"charts are left out, their evidence is not what it should be: {error}"]
-    for kind, make in kinds:
+    for row, (kind, make) in enumerate(kinds):
         try:
-            drawn.append(figure(make(), f"{identity}-{kind}", HOW.get(kind, PROBES)))
+            drawn.append(figure(make(), f"{identity}-chart-{row}", HOW.get(kind, PROBES)))
         except DAMAGED as error:
             wrong.append(f"chart {kind} is left out, its evidence is not what it should be: {error}")
     return drawn, wrong
 
 
-def _faces(identity: str, evidence: Mapping[str, np.ndarray], faces: Mapping[int, Face]) -> str:
+def _faces(identity: str, evidence: Mapping[str, np.ndarray], faces: Mapping[int, Face], whose: str) -> str:
     groups = [key for key in evidence if key.startswith("hard/") and not key.endswith("/cosine")]
     if not faces or not (groups or "sheet/low" in evidence):
         return ""
     try:
         parts = [_group(key.removeprefix("hard/"), evidence[key], evidence[f"{key}/cosine"], faces) for key in groups]
-        hardest = section(3, f"{identity}-hardest", "Hardest images", "".join(parts))
-        return hardest + _sheets(identity, evidence, faces)
+        hardest = section(3, f"{identity}-hardest", f"Hardest images{whose}", "".join(parts))
+        return hardest + _sheets(identity, evidence, faces, whose)
     except DAMAGED as error:
         return notes([f"faces are left out, they do not belong to the evidence: {error}"])
 
@@ -109,7 +110,7 @@ def _group(group: str, images: np.ndarray, cosines: np.ndarray, faces: Mapping[i
     return f'<p class="group">{text(title)}</p><ul class="faces">{"".join(items)}</ul>'
 
 
-def _sheets(identity: str, evidence: Mapping[str, np.ndarray], faces: Mapping[int, Face]) -> str:
+def _sheets(identity: str, evidence: Mapping[str, np.ndarray], faces: Mapping[int, Face], whose: str) -> str:
     parts = []
     for side, title in (("low", "Lowest norms: what the model takes for low quality"), ("high", "Highest norms")):
         items = [
@@ -117,7 +118,7 @@ def _sheets(identity: str, evidence: Mapping[str, np.ndarray], faces: Mapping[in
             for index, z in zip(evidence[f"sheet/{side}"].tolist(), evidence[f"sheet/{side}/z"], strict=True)
         ]
         parts.append(f'<p class="group">{text(title)}</p><ul class="faces sheet">{"".join(items)}</ul>')
-    return section(3, f"{identity}-norms", "Low and high quality", "".join(parts))
+    return section(3, f"{identity}-norms", f"Low and high quality{whose}", "".join(parts))
 
 
 def _image(face: Face, role: str) -> str:

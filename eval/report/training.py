@@ -1,7 +1,6 @@
 """A run folder: its config, where it ran, and the curves of its training."""
 
 import json
-import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 from eval.figures import Chart, Series, linear, number, percent
 from utils import log_lines
 
+LARGEST = 1e38  # about what float32 holds: a number beyond it is no training's
 POINTS = 300  # of a curve; beyond them neighbours are averaged
 # title, vertical axis, names in metrics.jsonl, how to read it
 CURVES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
@@ -76,7 +76,7 @@ def charts(run: Run) -> list[tuple[Chart, str]]:
         columns = {name: column for name, column in _columns(run.lines, chosen[:6]).items() if len(column[0]) > 1}
         found.append((_chart(f"Evaluations: {target}", "rate", columns, percent), "While it trained."))
     for title, x, names in HISTOGRAMS:
-        shapes = {name: run.histograms[name] for name in names if name in run.histograms}
+        shapes = {name: run.histograms[name] for name in names if _is_histogram(run.histograms.get(name))}
         found.append((_histogram(title, x, shapes), "A large shift to the left is what the augmentation does."))
     return [(chart, how) for chart, how in found if chart is not None]
 
@@ -93,11 +93,19 @@ def _columns(lines: Sequence[dict], names: Sequence[str]) -> dict[str, tuple[np.
     found = {}
     for name in names:
         points = [(line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)]
-        points = [point for point in points if math.isfinite(point[1])]
+        points = [point for point in points if _drawable(*point)]
         if points:
             parts = np.array_split(np.array(points, float), min(len(points), POINTS))
             found[name] = tuple(np.array([part.mean(axis=0) for part in parts]).T)
     return found
+
+
+def _drawable(*numbers: float) -> bool:
+    return all(abs(number) < LARGEST for number in numbers)  # not so for NaN
+
+
+def _is_histogram(shape: dict | None) -> bool:
+    return shape is not None and _drawable(shape["least"], shape["most"], *shape["counts"])
 
 
 def _chart(title: str, y: str, columns: dict, format: Callable[[float], str]) -> Chart | None:

@@ -55,3 +55,18 @@ def test_what_cannot_be_compared_says_why(two):
         "scface is not compared: the other results do not have it",
     ]
     assert [(row.target, row.p) for row in rows] == [("plain", None)] and "plain" in comparison_table(rows)
+
+
+def test_what_cannot_be_tested_is_compared_and_says_why():
+    ours, theirs = record([True, False], [0.5, 0.5]), record([True, True, True], [0.2, 0.4])
+    for one in (ours, theirs):
+        one.result.evidence["replicates/tar@far=1e-3"] = np.full(3, np.nan)  # of very few units
+        one.result.evidence["replicates/map"] = np.ones(3)
+    theirs.result.metrics["map"] = 0.5
+    rows, notes = compare({"lfw": ours}, {"lfw": theirs})
+    assert [(row.metric, row.p, row.test) for row in rows] == [("accuracy", None, ""), ("tar@far=1e-3", None, "")]
+    assert notes == [
+        "lfw: accuracy is not tested: (2,) bool and (3,) bool: expected (n,) bool twice",
+        "lfw: tar@far=1e-3 is not tested: none of 3 bootstrap draws is defined for both models: there are too few "
+        "units",
+    ]

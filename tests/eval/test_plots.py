@@ -48,6 +48,8 @@ def is_legible(chart):
         x, length = float(text.get("x")), 7 * len("".join(text.itertext()))
         share = {"middle": 0.5, "end": 1.0}.get(text.get("text-anchor"), 0.0)
         assert 0 <= float(text.get("y")) <= height
+        if text.get("text-anchor") == "end":
+            assert x - length >= 16, "a mark of the vertical axis runs into the axis' words"
         if text.get("transform") is None:
             assert x - share * length >= -4 and x + (1 - share) * length <= width + 4, "".join(text.itertext())
     for tick in (*chart.x.ticks, *chart.y.ticks):
@@ -67,6 +69,14 @@ def test_six_curves(kind):
     drawn = svg.svg(chart, "a")
     looks = [re.search(rf'class="line s{row}"( stroke-dasharray="[\d ]+")?', drawn)[0] for row in range(6)]
     assert len({look.partition("stroke")[2] for look in looks}) == 6  # told apart without colours
+
+
+def test_more_curves_than_colours_are_told_apart():
+    chart = plot("resolution", {f"model {row}": CURVES["resolution"](6) for row in range(14)})
+    drawn = svg.svg(chart, "a")
+    lines = re.findall(r'class="line (s\d)"( stroke-dasharray="[\d ]+")? d="M10 ', drawn)  # of the legend
+    marks = re.findall(r'class="mark (s\d)" d="M26 \d+(m[^"]+)"', drawn)
+    assert len(lines) == len(set(lines)) == len(marks) == len(set(marks)) == 14
 
 
 @pytest.mark.parametrize("kind", CURVES)
@@ -92,6 +102,12 @@ def test_constant_curves(kind):
         assert all(re.fullmatch(r"-?[\d.]+ %", chart.y.format(tick)) for tick in chart.y.ticks)
 
 
+def test_long_marks_leave_room_for_the_words_of_the_axis():
+    chart = plot("roc", {"ours": (np.array([0.01, 1]), np.array([0.89, 1]))})
+    assert "92.5 %" in [chart.y.format(tick) for tick in chart.y.ticks]
+    is_legible(chart)
+
+
 def test_numbers_reach_the_curves():
     far, tar = np.array([0, 1e-4, 1e-2, 1]), np.array([0.1, 0.5, 0.75, 1])
     roc = plot("roc", {"ours": (far, tar)})
@@ -100,6 +116,7 @@ def test_numbers_reach_the_curves():
     assert roc.x.log and (roc.series[0].x.tolist(), roc.series[0].y.tolist()) == ([1e-4, 1e-2, 1], [0.5, 0.75, 1])
     assert [roc.x.format(tick) for tick in roc.x.ticks] == ["1e-4", "1e-3", "1e-2", "1e-1", "1"]
     assert (cmc.series[0].x.tolist(), cmc.series[0].y.tolist()) == ([1, 2, 3, 4], [0.5, 0.75, 0.75, 0.75])
+    assert [roc.x.format(far) for far in (1.49e-2, 2e-3, 0.5, 1)] == ["1.5e-2", "2e-3", "5e-1", "1"]
     assert resolution.series[0].y.tolist() == (PIXELS / 200).tolist() and resolution.series[1].name == "chance"
     assert [resolution.x.format(tick) for tick in resolution.x.ticks] == [str(side) for side in PIXELS]
     for chart in (roc, cmc, resolution):
@@ -141,6 +158,9 @@ def test_similarity():
     assert is_legible(chart) == ["30 matched pairs", "31 mismatched pairs", "threshold 0.250"]
     assert [series.y[:-1].sum() for series in chart.series[:2]] == pytest.approx([1, 1])
     assert is_legible(plots.plot_similarity("faces, 60 pairs", cosine[issame], issame[issame])) == ["30 matched pairs"]
+    for threshold in (-0.5, 1.5):  # beyond all pairs
+        x = plots.plot_similarity("faces, 60 pairs", cosine, issame, threshold).x
+        assert x.low <= threshold <= x.high and x.low <= cosine.min() and cosine.max() <= x.high
 
 
 def test_many_points_are_few_in_the_picture():

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from easydict import EasyDict
 
 from eval import training
 from tests.eval.report.pages import Images, verification
+from train import farewell
 
 
 class Target:
@@ -42,7 +44,9 @@ def test_a_report_that_fails_costs_a_line_and_not_the_run(ended, tmp_path, monke
         raise MemoryError("no more")
 
     monkeypatch.setattr(training, part, fails)
+    (tmp_path / "report.html").write_text("of earlier results")
     (line,) = ended()
     assert line == f"no report (MemoryError: no more); python -m eval.report {tmp_path} tries again"
     assert "lfw" in json.loads((tmp_path / "results.json").read_text())["targets"]
     assert not (tmp_path / "report.html").exists()
+    assert "report.html" not in farewell(tmp_path, {"lfw": None}, EasyDict(name="own"))

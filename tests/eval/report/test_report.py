@@ -1,4 +1,5 @@
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -9,9 +10,9 @@ import pytest
 
 from eval.report.__main__ import main
 from eval.report.page import write_report
-from eval.results import evidence_file
+from eval.results import evidence_file, write_results
 from eval.svg import STYLE
-from tests.eval.report.pages import EVIL, Page, write_run
+from tests.eval.report.pages import EVIL, Page, verification, write_run
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,17 @@ def test_words_of_others_are_escaped(page, runs):
     assert any(EVIL in image["alt"] for image in page.all("img"))
 
 
+def test_names_in_evidence_and_of_targets_stay_words(tmp_path):
+    record = verification(0)
+    for kind in ("matched", "unmatched"):
+        record.result.evidence[f'{kind}/">{EVIL}'] = np.ones(3)
+    write_results(tmp_path / "results.json", f'"{EVIL}/model.pt', "d1", {'a\udcff"': record})
+    html = read(write_report(tmp_path / "results.json"))
+    page = Page(html)
+    assert "<script" not in html and f'Similarity of probes at ">{EVIL}: a\\udcff"' in page.text
+    assert f'"{EVIL}/model.pt' in page.text
+
+
 def test_two_results(runs, tmp_path):
     main([str(runs / "ours"), str(runs / "theirs" / "results.json"), "--output", str(tmp_path / "two.html")])
     page = Page(read(tmp_path / "two.html"))
@@ -114,6 +126,13 @@ def test_two_results(runs, tmp_path):
     assert float(row[1]) > 20 and row[2] == "first better" and row[3] == "< 0.0001"
     assert "ours/model.pt is better than theirs/model.pt in 1 and worse in 0" in page.text
     assert "Keys that differ key ours/model.pt theirs/model.pt lr 0.1 1.1" in page.text
+    for words in (
+        "Similarity of pairs: lfw, ours/model.pt",
+        "Hardest images of ours/model.pt",
+        "Similarity of probes at d1: surveillance:<b>, ours/model.pt",
+        "Low and high quality of ours/model.pt",
+    ):
+        assert words in page.text, words
     drawn = [svg for svg in re.findall(r"<svg.*?</svg>", read(tmp_path / "two.html")) if "ROC: lfw" in svg]
     assert len(drawn) == 1 and "ours/model.pt" in drawn[0] and "theirs/model.pt" in drawn[0]
     assert write_report(runs / "ours", runs / "ours") == runs / "ours" / "comparison.html"
@@ -139,6 +158,19 @@ def test_what_is_missing_is_left_out(run):
     assert "On lfw (200 pairs)" in page.text
 
 
+def test_numbers_that_no_axis_holds_are_left_out(run):
+    (run / "metrics.jsonl").write_text(
+        '{"step": 1, "lr": 0.5}\n{"step": 2, "lr": NaN}\n{"step": 3, "lr": 1e308}\n{"step": 4, "lr": -1e308}\n'
+        f'{{"step": 5, "lr": {"9" * 400}}}\n{{"step": {"9" * 400}, "lr": 0.5}}\n'
+    )
+    shape = {"least": 3, "most": 9, "mean": 6, "std": 1, "counts": [1, 2]}
+    line = {"step": 20, "time": 1.0, "z_original": shape, "z_augmented": shape | {"least": math.nan, "most": math.nan}}
+    (run / "diagnostics.jsonl").write_text(json.dumps(line))
+    page = Page(read(write_report(run)))
+    assert "lr: 0.5 at 1. " in page.text and "original: highest, 66.667 % at 6. " in page.text
+    assert "augmented: " not in page.text
+
+
 def test_evidence_that_does_not_fit_is_left_out(run):
     file = evidence_file(run / "results.json", "lfw")
     arrays = dict(np.load(file))
@@ -161,8 +193,9 @@ def test_the_run_is_where_the_model_was_or_beside_results(runs, run, tmp_path):
     (run / "model.pt").write_bytes(b"trained again")
     assert "Classification" in Page(read(write_report(run))).text  # of the folder that results.json names
     content = json.loads((run / "results.json").read_text())
-    (run / "results.json").write_text(json.dumps(content | {"model": "gone/model.pt"}))
-    assert "Classification" not in Page(read(write_report(run))).text
+    for gone in ("gone/model.pt", "no\0path/model.pt", None):
+        (run / "results.json").write_text(json.dumps(content | {"model": gone}))
+        assert "Classification" not in Page(read(write_report(run))).text
 
 
 def test_results_without_a_target(run):
@@ -193,6 +226,12 @@ def test_exit_code_of_a_mistake(root, tmp_path):
 def test_a_page_is_not_written_over_results(run):
     with pytest.raises(ValueError, match="expected a file name that ends in .html"):
         main([str(run), "--output", str(run / "results.json")])
+
+
+def test_the_folder_of_a_page_is_made_or_named(run, tmp_path):
+    assert "On lfw" in read(write_report(run, output=tmp_path / "new" / "a" / "page.html"))
+    with pytest.raises(ValueError, match="output folder .*results.json cannot be written"):
+        write_report(run, output=run / "results.json" / "page.html")
 
 
 def test_names_of_pages(run):
