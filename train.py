@@ -39,7 +39,7 @@ from recognition.data.sources import open_source
 from recognition.data.synthetic import write_demo
 from recognition.embedder import Embedder
 from recognition.guard import Guard
-from recognition.models import read_tensors, save_model
+from recognition.models import open_model, read_tensors, save_model
 from recognition.momentum import MomentumEncoder
 from recognition.outcome import NotFiniteError
 from recognition.row_optimizer import RowOptimizer
@@ -209,7 +209,8 @@ def main(words: list[str]) -> int:
     log.close()
     if world.rank == 0:
         if not why:
-            for note in training.write(folder.path, folder / "model.pt", results, targets, cfg.val_faces):
+            model = folder / "model.pt"
+            for note in training.write(folder.path, model, open_model(model).key(), results, targets, cfg.val_faces):
                 print(f"note: {note}")
         folder.close()
         print(farewell(folder.path, results, cfg) if not why else stopped_at(step, last_step, why, words))

@@ -9,7 +9,6 @@ from eval.faces import write_faces
 from eval.protocol import Result, Target, evaluate
 from eval.report.page import default_output, write_report
 from eval.results import Record, write_results
-from utils.files import file_digest
 
 
 def evaluate_all(
@@ -41,9 +40,15 @@ def scalars(results: Mapping[str, Result]) -> dict[str, float]:
 
 
 def write(
-    folder: Path, model: Path, results: Mapping[str, Result], targets: Mapping[str, Target], faces: bool = True
+    folder: Path,
+    model: Path,
+    key: Mapping[str, object],
+    results: Mapping[str, Result],
+    targets: Mapping[str, Target],
+    faces: bool = True,
 ) -> list[str]:
     """`results.json` of the model, its charts and thumbnails in `results/`, and `report.html`; thumbnails if `faces`.
+    `key` is the model's digest and how it takes pixels, as of `Model.key()`; an evaluation notes the same.
 
     Returns:
         a line where charts, thumbnails or report could not be made: that is not worth a run.
@@ -52,11 +57,11 @@ def write(
         ValueError, OSError: as `write_results`.
     """
     records = {
-        name: Record(result, targets[name].version, targets[name].digest(), {"fusion": "sum"})
+        name: Record(result, targets[name].version, targets[name].digest(), {"fusion": "sum", **key})
         for name, result in results.items()
     }
     path = folder / "results.json"
-    write_results(path, model, file_digest(model), records)
+    write_results(path, model, str(key["digest"]), records)
     try:
         default_output(path).unlink(missing_ok=True)  # of earlier results
         for name, result in results.items():

@@ -250,6 +250,8 @@ def test_an_image_that_cannot_be_decoded_costs_a_target_and_not_the_run(data, tm
     assert said in done.stdout + done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert list(results["targets"]) == ["pairs", "surveillance:train"]
+    key = open_model(tmp_path / "run" / "model.pt").key()  # noted as an evaluation does: tools.compare looks for it
+    assert results["provenance"]["pairs"]["options"] == {"fusion": "sum", **key}
     drawn = {path.name for path in (tmp_path / "run" / "results").glob("*.svg")}
     assert {"pairs_roc.svg", "surveillance_train_cmc.svg"} <= drawn
     report = (tmp_path / "run" / "report.html").read_text()

@@ -12,7 +12,7 @@ from recognition import FaceEncoder
 from recognition.yunet import YuNet
 from utils.cli import Parser
 from utils.landmarks import read_landmarks
-from utils.lists import text_lines
+from utils.lists import ListError, text_lines
 
 
 class Photos(NamedTuple):
@@ -76,7 +76,7 @@ def find_photos(sources: Iterable[Path]) -> Photos:
             names.append(source.name)
             paths.append(str(source))
         elif source.exists():
-            lines = [line for _, line in text_lines(source)]
+            lines = _listed(source)
             names += lines
             paths += [str(source.parent / line) for line in lines]
         else:
@@ -88,24 +88,37 @@ def find_photos(sources: Iterable[Path]) -> Photos:
     return Photos(paths, names)
 
 
+def _listed(source: Path) -> list[str]:
+    try:
+        return [line for _, line in text_lines(source)]
+    except ListError as error:
+        raise ValueError(
+            f"{error}; expected an image ({', '.join(sorted(EXTENSIONS))}) or a list with a path on each line"
+        ) from None
+
+
 def landmarks_of(photos: Photos, file: Path | None) -> Sequence[np.ndarray | None] | None:
-    """Each photo's landmarks, by its path, its path below the folder or list it is from, or its absolute path.
+    """Each photo's landmarks, by its path, its absolute path, or its path below the folder or list it is from.
 
     Raises:
-        ValueError: as `read_landmarks`, or none of the photos has any.
+        ValueError: as `read_landmarks`, none of the photos has any, or two photos would take the same.
     """
     if file is None:
         return None
     known = read_landmarks(file)
-    found = [_find(known, path, name) for path, name in zip(*photos, strict=True)]
-    if all(points is None for points in found):
+    keys = [_key(known, path, name) for path, name in zip(*photos, strict=True)]
+    owners: dict[str, str] = {}
+    for path, key in zip(photos.paths, keys, strict=True):
+        if key is not None and owners.setdefault(key, path) != path:
+            raise ValueError(f"{file} calls both {owners[key]} and {path} {key}; expected their whole paths in it")
+    if not owners:
         raise ValueError(
             f"{file} has no landmarks of these photos: it names {next(iter(known))}, the first photo is "
             f"{photos.names[0]}"
         )
-    return found
+    return [None if key is None else known[key] for key in keys]
 
 
-def _find(known: Mapping[str, np.ndarray], path: str, name: str) -> np.ndarray | None:
-    aliases = (name, path, str(Path(path).absolute()))
-    return next((known[alias] for alias in aliases if alias in known), None)
+def _key(known: Mapping[str, np.ndarray], path: str, name: str) -> str | None:
+    """What the landmarks call a photo: the whole path first, which tells photos of one name apart."""
+    return next((alias for alias in (path, str(Path(path).absolute()), name) if alias in known), None)

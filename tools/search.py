@@ -18,7 +18,7 @@ from pathlib import Path
 from tools.encoding import add_model_options, find_photos, landmarks_of, open_encoder
 from tools.gallery import Gallery, open_gallery
 from utils.cli import Parser, user_errors
-from utils.files import replacing
+from utils.files import replacing, writable_folder
 from utils.nearest import nearest
 
 PROBES = 4096  # of which a pass over the gallery finds the nearest
@@ -29,7 +29,7 @@ def main(words: list[str]) -> None:
     """Search all probes and print or write what is found."""
     options = _options(words)
     gallery = open_gallery(options.gallery)
-    probes = _encoded(options) if options.model else open_gallery(options.probe)
+    probes = _encoded(options) if options.model else _opened(options.probe)
     _check(gallery, probes, options)
     rows = _found(gallery, probes, options.top)
     if options.output is None:
@@ -58,6 +58,13 @@ def _print(rows: Iterator[tuple[str, int, str, float]]) -> None:
         if rank == 1:
             print(probe)
         print(f"{rank:5d}  {cosine:7.4f}  {name}")
+
+
+def _opened(probe: Path) -> Gallery:
+    try:
+        return open_gallery(probe)
+    except ValueError as error:
+        raise ValueError(f"{error}; photos need --model, which encodes them") from None
 
 
 def _encoded(options: argparse.Namespace) -> Gallery:
@@ -94,6 +101,8 @@ def _options(words: list[str]) -> argparse.Namespace:
         raise ValueError(f"--top {options.top}: expected at least 1")
     if options.output is not None and options.output.suffix != ".csv":
         raise ValueError(f"--output {options.output}: expected a file name that ends in .csv")
+    if options.output is not None:
+        writable_folder(options.output.parent)
     if options.model is None:
         names = ("landmarks", "detector", "channels", "mean", "std", "network", "embedding_size", "amp")
         if given := [name.replace("_", "-") for name in names if getattr(options, name) is not None]:

@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
             trouble = leave
         for number in stop_signals():
             signal.signal(number, signal.SIG_IGN)  # the end is near
-        stopped = int(os.environ.get("STOP_EXIT_CODE", 0)) if job.launcher().stopped_file.exists() else 0
+        stopped = int(os.environ.get("STOP_EXIT_CODE") or 0) if job.launcher().stopped_file.exists() else 0
     sys.stdout.flush()
     if isinstance(trouble, Leave):
         os._exit(trouble.code)  # the other thread cannot be stopped

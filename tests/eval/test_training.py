@@ -9,6 +9,8 @@ from eval import training
 from tests.eval.report.pages import Images, verification
 from train import farewell
 
+KEY = {"digest": "d16e57", "channels": "rgb", "mean": 127.5, "std": 127.5}
+
 
 class Target:
     version, images = 1, Images(400)
@@ -24,7 +26,7 @@ def ended(tmp_path):
 
     def write(faces=True):
         results = {"lfw": verification(0).result}
-        return training.write(tmp_path, tmp_path / "model.pt", results, {"lfw": Target()}, faces)
+        return training.write(tmp_path, tmp_path / "model.pt", KEY, results, {"lfw": Target()}, faces)
 
     return write
 
@@ -36,6 +38,13 @@ def test_results_charts_faces_and_a_report(ended, tmp_path):
     assert "<img " in (tmp_path / "report.html").read_text()
     assert ended(faces=False) == [] and not (tmp_path / "results" / "lfw_faces.json").exists()
     assert "<img " not in (tmp_path / "report.html").read_text()
+
+
+def test_results_name_the_model_and_how_it_took_pixels(ended, tmp_path):
+    ended()
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["model_digest"] == KEY["digest"]
+    assert results["provenance"]["lfw"]["options"] == {"fusion": "sum", **KEY}
 
 
 @pytest.mark.parametrize("part", ["draw", "write_faces", "write_report"])

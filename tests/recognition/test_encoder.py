@@ -209,8 +209,9 @@ def test_features_that_are_not_finite_are_one_photos_problem(encoder, images):
 
     model = replace(encoder.model, backbone=Breaks(), embedding_size=3)
     black = np.zeros((112, 112, 3), np.uint8)
-    u, z, bad = FaceEncoder(model).encode_usable([images[0], black, images[1]])
-    assert list(bad) == [1] and "NaN or infinity" in bad[1].problem and np.isfinite(z[[0, 2]]).all()
+    u, z, bad = FaceEncoder(model).encode_usable(["none.jpg", images[0], black, images[1]])
+    assert list(bad) == [0, 2] and np.isfinite(z[[1, 3]]).all()
+    assert bad[2].name == "image 2" and "NaN or infinity" in bad[2].problem
 
 
 def test_the_indicator_is_that_of_training(model, encoder):

@@ -90,6 +90,25 @@ def test_photos_are_aligned_by_a_list_of_landmarks(data, tmp_path):
         encode.main([*words, "--landmarks", str(tmp_path / "points.txt"), "--force"])
 
 
+def test_photos_of_one_name_do_not_share_landmarks(data, tmp_path):
+    large = np.random.default_rng(0).integers(0, 256, (240, 260, 3), dtype=np.uint8)
+    points = {"a": TEMPLATE + 60, "b": TEMPLATE * 1.5 + 20}
+    for name in points:
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "1.png"), large[:, :, ::-1])
+    paths = [str(tmp_path / name / "1.png") for name in points]
+    lines = ["1.png", *paths], [TEMPLATE, *points.values()]
+    text = [f"{name} {' '.join(map(str, where.ravel()))}\n" for name, where in zip(*lines, strict=True)]
+    (tmp_path / "points.txt").write_text("".join(text))
+    words = [str(data.model), *paths, "--landmarks", str(tmp_path / "points.txt"), "--output", str(tmp_path / "f")]
+    encode.main(words)
+    expected, _ = FaceEncoder.open(data.model).encode([align(large, where) for where in points.values()])
+    assert np.allclose(open_gallery(tmp_path / "f").u, expected, atol=1e-6)
+    (tmp_path / "points.txt").write_text(text[0])
+    with pytest.raises(ValueError, match=r"calls both .*a/1.png and .*b/1.png 1.png; expected their whole paths"):
+        encode.main([*words, "--force"])
+
+
 def test_photos_are_aligned_by_a_detector(data, tmp_path):
     network = yunet(tmp_path / "yunet.onnx")
     large = np.zeros((96, 128, 3), np.uint8)
@@ -152,11 +171,17 @@ def test_what_is_there_is_not_lost(data, features):
 
 @pytest.mark.parametrize(
     ("photos", "said"),
-    [(["none"], "none does not exist"), (["empty"], "holds no images"), (["a.png", "a.png"], "is named twice")],
+    [
+        (["none"], "none does not exist"),
+        (["empty"], "holds no images"),
+        (["a.png", "a.png"], "is named twice"),
+        (["a.webp"], r"is it binary\?; expected an image \(.bmp, .jpeg, .jpg, .png\) or a list"),
+    ],
 )
 def test_photos_that_are_not_there(data, tmp_path, monkeypatch, photos, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "a.webp").write_bytes(b"RIFF\0\0")
     with pytest.raises(ValueError, match=said):
         encode.main([str(data.model), *photos, "--output", "f"])
     with pytest.raises(ValueError, match="expected the name of a folder"):
@@ -197,6 +222,17 @@ def test_features_that_do_not_belong_together(data, features, tmp_path):
     for words in (["--top", "0"], ["--output", "f.txt"], ["--detector", "y.onnx"]):
         with pytest.raises(ValueError, match="expected|of no meaning without --model"):
             search.main([str(features), str(features), *words])
+    for photos in (data.paths[0], str(data.faces)):
+        with pytest.raises(ValueError, match="photos need --model, which encodes them"):
+            search.main([str(features), photos])
+
+
+def test_search_makes_the_folder_of_its_output(features, tmp_path):
+    search.main([str(features), str(features), "--top", "1", "--output", str(tmp_path / "new" / "found.csv")])
+    assert len((tmp_path / "new" / "found.csv").read_text().splitlines()) == 31
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="output folder .*file cannot be written"):
+        search.main([str(features), str(features), "--output", str(tmp_path / "file" / "found.csv")])
 
 
 def test_damaged_features(features, tmp_path):

@@ -98,11 +98,12 @@ def test_a_signal_while_workers_still_import_is_not_lost(tmp_path):
     assert [told(tmp_path, rank)[1:] for rank in range(2)] == [["ready", "SIGTERM", "saved"]] * 2
 
 
-def test_a_run_that_was_stopped_can_be_told_from_one_that_has_ended(tmp_path):
-    process = start(tmp_path, "asks", STOP_EXIT_CODE="75")
+@pytest.mark.parametrize(("said", "code"), [("75", 75), ("", 0)])
+def test_a_run_that_was_stopped_can_be_told_from_one_that_has_ended(tmp_path, said, code):
+    process = start(tmp_path, "asks", STOP_EXIT_CODE=said)
     wait_for(2, tmp_path)
     process.terminate()
-    assert process.communicate(timeout=20) == (None, "") and process.returncode == 75
+    assert process.communicate(timeout=20) == (None, "") and process.returncode == code
 
 
 def test_a_worker_that_cannot_save_is_an_error(tmp_path):
