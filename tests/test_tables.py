@@ -26,6 +26,7 @@ def cfg(study, table, row):
 
 def test_a_row_is_known_by_its_name():
     assert max(Counter(row for _, row in ROWS).values()) == 1
+    assert not [row for _, row in ROWS if "," in row]  # rows=D,E
 
 
 @pytest.mark.parametrize("table, row", ROWS)

@@ -1,11 +1,12 @@
 """Train and evaluate every row of the paper's tables, and print them in the paper's form, ours beside its numbers.
 
-    python -m tools.ablation tables=I,II,III data=FOLDER [seeds=0,1,2] [recipe=CONFIG] [against=E] [key=value ...]
+    python -m tools.ablation tables=I,II,III data=FOLDER [seeds=0,1,2] [rows=D,E] [against=E] [key=value ...]
 
 tables=I,II   of configs/tables.py; default: the paper's I, II and III
 data=FOLDER   holds the recipe's training faces, under the name that they have in the recipe, and the targets; without
               it rec=... and val_dir=..., as for train.py
 seeds=0,1,2   each row is trained with each of them; default: 0,1,2
+rows=D,E      of these tables, only these rows
 recipe=CONFIG a config of setting E; default: vgg2_r34_qgface, the paper's
 against=E     p-values of each row against this one
 key=value     keys of the config, for all rows; a row's own keys go above them
@@ -34,7 +35,7 @@ from utils.cli import Parser, user_errors
 from utils.files import replacing, writable_folder
 from utils.version import machine
 
-OWN = ("tables", "data", "seeds", "recipe", "against")
+OWN = ("tables", "data", "seeds", "rows", "recipe", "against")
 RECIPE = "vgg2_r34_qgface"
 
 
@@ -47,7 +48,8 @@ def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> i
     rest = [*words.data_words(own["data"], recipe, rest), *rest] if "data" in own else rest
     folder = (options.runs or output / "runs").resolve()
     study = runs.make_study(str(recipe), words.names(own), words.seeds(own), rest, folder)
-    against = study.find(own["against"]) if "against" in own else None
+    study = study.only(own["rows"].split(",")) if "rows" in own else study
+    against = study.find(own["against"], "against") if "against" in own else None
 
     cfg = study.every()[0].cfg
     device = torch.device("cuda", 0) if options.slurm else parallel.choose_device(cfg.device)

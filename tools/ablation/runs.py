@@ -65,15 +65,30 @@ class Study(NamedTuple):
         seeds = dict.fromkeys(seed for runs in self.runs.values() for seed in runs)
         return [runs[seed] for seed in seeds for runs in self.runs.values()]
 
-    def find(self, row: str) -> str:
-        """The name of a row's runs.
+    def only(self, asked: Sequence[str]) -> "Study":
+        """The same with these rows alone, and those that are the same runs; a table without any is left out.
+
+        Raises:
+            ValueError: none of the tables has one of them.
+        """
+        names = {self.find(row, "rows") for row in asked}
+        rows = {place: name for place, name in self.rows.items() if name in names}
+        shown = {
+            table: content._replace(rows={row: keys for row, keys in content.rows.items() if (table, row) in rows})
+            for table, content in self.tables.items()
+            if any(place[0] == table for place in rows)
+        }
+        return Study(shown, self.columns, rows, {name: runs for name, runs in self.runs.items() if name in names})
+
+    def find(self, row: str, asked: str) -> str:
+        """The name of a row's runs; `asked` is the word that names the row.
 
         Raises:
             ValueError: none of the tables has it.
         """
         names = {name: name for name in self.runs} | {own: name for (_, own), name in self.rows.items()}
         if row not in names:
-            raise ValueError(f"against={row}: {_hint(row, names)}expected a row, one of {', '.join(names)}")
+            raise ValueError(f"{asked}={row}: {_hint(row, names)}expected a row, one of {', '.join(names)}")
         return names[row]
 
 

@@ -75,6 +75,14 @@ def shown_rows(text):
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
 
 
+def test_of_the_tables_only_some_rows(place, capsys):
+    """proxy and 0.2 are E's runs; Table I without Baseline, A, B, C and D."""
+    assert main(command(place, "tables=I,II,III,differences", "rows=E,momentum", "--report"), {}) == 0
+    shown = [row[0] for row in shown_rows(capsys.readouterr().out)]
+    assert shown == ["Setting", "E", "Queue", "momentum", "proxy", "Threshold", "0.2", "Difference", "none of them",
+                     "run", *["E", "momentum"] * 2]  # fmt: skip
+
+
 def test_tables_have_the_papers_form(place, capsys):
     assert main(command(place, "tables=I,II,III", "against=E", "--report"), {}) == 0
     rows = shown_rows(capsys.readouterr().out)
@@ -243,6 +251,7 @@ MISTAKES = {
     "no seed": (["seeds=a"], "seeds=a: expected different whole numbers"),
     "data": (["data=/nowhere"], "data=/nowhere: no such folder"),
     "against": (["against=F", "tables=I"], "against=F: expected a row, one of Baseline, A, B, C, D, E"),
+    "rows": (["rows=D,F", "tables=I"], "rows=F: expected a row, one of Baseline, A, B, C, D, E"),
     "recipe": (["recipe=vgg2_r34_qgfac"], "no config 'vgg2_r34_qgfac': did you mean vgg2_r34_qgface?"),
     "key": (["lrr=0.1"], "unknown key 'lrr'"),
     "word": (["table=I"], "unknown key 'table' on the command line: did you mean 'tables'?"),
