@@ -1,5 +1,6 @@
 """The same function over many items in several processes, results in the items' order."""
 
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -44,7 +45,8 @@ def ordered_map(
     try:
         while True:
             while len(under_way) < 4 * workers and (part := list(itertools.islice(rest, chunk))):
-                under_way.append(pool.submit(_run, function, part))
+                with deaf():
+                    under_way.append(pool.submit(_run, function, part))
             if not under_way:
                 return
             yield from under_way.popleft().result()
@@ -59,6 +61,18 @@ def _run(function: Callable[[Item], Result], part: list[Item]) -> list[Result]:
 def one_thread() -> None:
     """OpenCV without threads of its own, to be said before a fork: a child that reached for them would wait forever."""
     cv2.setNumThreads(1)
+
+
+@contextlib.contextmanager
+def deaf() -> Iterator[None]:
+    """Around what forks: SIGTERM waits, and in the child so do all threads that libraries start there at the fork
+    (mxnet does). One that did not would take the signal that `start_worker` blocks.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_worker() -> None:

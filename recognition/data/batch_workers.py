@@ -21,7 +21,7 @@ from multiprocessing.context import ForkProcess
 import numpy as np
 import torch
 
-from utils.workers import one_thread, start_worker
+from utils.workers import deaf, one_thread, start_worker
 
 _Worker = tuple[ForkProcess, Connection]
 PREFETCH = 2  # batches under way for each worker
@@ -57,7 +57,8 @@ class BatchWorkers:
             for _ in range(num_workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(target=_serve, args=(theirs, fill, self._slots), daemon=True)
-                process.start()
+                with deaf():
+                    process.start()
                 theirs.close()
                 self._workers.append((process, ours))
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from utils.workers import ordered_map, start_worker
+from utils.workers import deaf, ordered_map, start_worker
 
 
 def triple(number: int) -> int:
@@ -96,6 +96,17 @@ def test_signals_that_reach_workers_too_are_left_to_the_parent():
     assert len(list(ordered_map(signalled, range(4), 2, chunk=1))) == 4
 
 
+def test_threads_that_a_library_starts_at_the_fork_do_not_take_them():
+    script = (
+        "import os, threading, time; from tests.utils.test_workers import ordered_map, signalled\n"
+        "sleep = lambda: threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n"
+        "os.register_at_fork(after_in_child=sleep)\n"
+        "print(len(list(ordered_map(signalled, range(4), 2, chunk=1))))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.stdout == "4\n", done.stderr
+
+
 def waits(ready) -> None:
     start_worker()
     ready.set()
@@ -105,7 +116,8 @@ def waits(ready) -> None:
 def test_the_parents_word_ends_a_worker():
     ready = multiprocessing.Event()
     worker = multiprocessing.Process(target=waits, args=(ready,), daemon=True)
-    worker.start()
+    with deaf():
+        worker.start()
     assert ready.wait(20)
     worker.terminate()
     worker.join(10)
