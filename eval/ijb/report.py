@@ -16,7 +16,7 @@ from utils.files import replacing
 
 try:
     from menpo.visualize.viewmatplotlib import sample_colours_from_colourmap
-except ImportError:  # menpo 0.11 needs distutils, which Python 3.12 and later no longer have
+except (ImportError, AssertionError):  # menpo 0.11 needs distutils: gone since Python 3.12, or setuptools takes offence
 
     def sample_colours_from_colourmap(n_colours: int, colour_map: str) -> list[tuple[float, float, float]]:
         """menpo's choice: n colours at equal steps from the map's beginning."""
