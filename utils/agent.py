@@ -27,8 +27,13 @@ class Agent(LocalElasticAgent):
 
     def _start_workers(self, worker_group: WorkerGroup) -> dict[int, Any]:
         self.job.launcher().stopped_file.unlink(missing_ok=True)
-        pids = super()._start_workers(worker_group)
-        self.job.workers = list(pids.values())
+        self.job.starting = True
+        self._leave_if_asked()  # a signal from now on is left to the workers
+        try:
+            pids = super()._start_workers(worker_group)
+            self.job.workers = list(pids.values())
+        finally:
+            self.job.starting = False
         return pids
 
     def _stop_workers(self, worker_group: WorkerGroup) -> None:

@@ -42,6 +42,7 @@ class Job:
         self.stop_file = folder / "stop"  # exists once the run was asked to stop; holds the reason
         self.elastic = False  # the number of machines may change
         self.workers: list[int] = []  # process ids, each with a process group of its own
+        self.starting = False  # workers may run whose ids are not known yet
         self.finished = False  # all of them ended well
         self.signal: int | None = None  # the first
         self._interrupted: float | None = None
@@ -65,7 +66,7 @@ class Job:
             new = self.stop_file.with_suffix(".new")
             new.write_text(name_of(number))
             new.rename(self.stop_file)
-            if self.finished or not self.workers:
+            if self.finished or not (self.workers or self.starting):
                 raise Leave(0 if self.finished else 128 + number)
 
     def kill(self) -> None:

@@ -236,7 +236,7 @@ def test_words_and_keys_of_a_row(place):
     assert [run.cfg.seed for run in made.every()[:2]] == [0, 0]  # a whole table first
     assert made.runs["E"][1].cfg.val_targets == ["pairs"]
     alone = make_study(str(place / "little.py"), ["II"], [0], data(place), place)
-    assert alone.rows["II", "proxy"] == alone.find("proxy") == "E"  # its name in every table
+    assert alone.rows["II", "proxy"] == alone.find("proxy", "against") == "E"  # its name in every table
 
 
 @pytest.mark.parametrize("value", [None, 0.1, True, "a'b", 'a"b', "a\\b", "7", ("x",), ["x'y", 'x"y'], {"a": (1, 2)}])
