@@ -9,6 +9,7 @@ from tests.docs.place import SMALL
 
 # What no test here starts, and who does instead.
 NOT_STARTED = {
+    "docs/first_hour.md: *": "a recording on real faces, a mistyped key included; the same commands stand elsewhere",
     "./run.sh": "the demo, minutes: tests/test_run_sh.py runs it, marked slow",
     "./run.sh test": "the tests themselves",
     "./run.sh test *": "the tests themselves",
