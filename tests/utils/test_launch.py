@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT, usual_signals
+from utils import launch
 from utils.stop import STOPPING
 
 # Each worker appends to its own file what it does.
@@ -173,3 +174,15 @@ def test_a_worker_that_dies_before_the_others_meet_it_does_not_keep_them(tmp_pat
         1,
         "error: process 1 ended with signal SIGKILL; the others were stopped\n",
     )
+
+
+def test_a_signal_while_workers_start_is_left_to_them(tmp_path):
+    """They may have something to save already; before and after, nobody else would end the launcher."""
+    job = launch.Job(tmp_path)
+    job.starting = True
+    job.note(signal.SIGTERM, None)
+    assert job.stop_file.read_text() == "SIGTERM"
+    idle = launch.Job(tmp_path)
+    with pytest.raises(launch.Leave) as left:
+        idle.note(signal.SIGTERM, None)
+    assert left.value.code == 143
