@@ -29,8 +29,8 @@ from recognition.data.sources import open_source
 from recognition.scaling import GIB, MIB, Collective, Network, Setup
 from utils import config, project
 from utils.cli import Parser, user_errors
+from utils.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 OWN = ("ranks", "classes", "gpu_gib")
 SIDE = 112  # pixels of an aligned face
 COPY = "host memory, copy for checkpoints"

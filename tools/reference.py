@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from utils.cli import Parser, user_errors
 from utils.files import replacing
+from utils.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = {  # heading -> module -> names, in the order of the page
     "Models and features": {
         "recognition.encoder": ("FaceEncoder", "Batch", "Unusable"),

@@ -11,8 +11,8 @@ from easydict import EasyDict
 from configs import tables
 from utils import config, resume
 from utils.checkpoint import CheckpointError, every, read_state
+from utils.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 OWN = {"seed": "seeds=0,1,2", "output": "--output FOLDER"}  # keys that each run has its own of, and what sets them
 
 

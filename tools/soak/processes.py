@@ -11,7 +11,8 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from utils.project import ROOT
+
 MARK = "QGFACE_SOAK"  # in the environment of every process of a start, by which it is found
 BEGIN = re.compile(r"run     \d+ steps of \d+ images, [^\n]*?(?:from step (\d+) on[^\n]*)?\n")
 
