@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import errno
 import json
 import shutil
 import threading
@@ -20,6 +21,8 @@ Tensors = Mapping[str, torch.Tensor | list[torch.Tensor]]  # a list: pieces, one
 Copies = dict[str, torch.Tensor]
 PATIENCE = 60.0  # seconds that a shared file system may take to show a file to another rank
 LINGER = 5.0  # seconds that a process which ends by an error gives to the checkpoint under way
+# how a folder that is being removed shows: one rank has just made it for another, or it lies on NFS
+GONE = {errno.ENOENT, errno.EEXIST, errno.ENOTEMPTY, errno.ESTALE}
 
 
 class Saver:
@@ -102,7 +105,7 @@ class Saver:
         parallel.barrier()  # no rank writes any more
         if self.rank == 0:
             remove_leftovers(self.folder)
-        if self._again and all(isinstance(error, FileNotFoundError) for error in errors):
+        if self._again and all(error.errno in GONE for error in errors):
             parallel.barrier()  # nothing of the first attempt is there
             self._start(self._job, again=False)
             return False
@@ -161,7 +164,7 @@ class Saver:
         self._written.set()
         files |= {shard(rank): self._entry_of(beside, rank) for rank in range(1, self.ranks)}
         if not all((beside / name).exists() for name in files):  # another rank may have made a lost folder again
-            raise FileNotFoundError(f"a part of {beside.name} is missing")
+            raise FileNotFoundError(errno.ENOENT, f"a part of {beside.name} is missing")
         _write_json(beside / MANIFEST, {"format": FORMAT, "files": files})
         sync(beside)
         self._put(beside, place(self.folder, step))
@@ -172,7 +175,7 @@ class Saver:
         note, patience = beside / _note(rank), PATIENCE
         while not note.exists():
             if self._abandoned.is_set() or not beside.exists() or patience < 0:
-                raise FileNotFoundError(f"{note.name} is missing")
+                raise FileNotFoundError(errno.ENOENT, f"{note.name} is missing")
             time.sleep(0.02)
             patience -= 0.02 * self._all_written.is_set()
         entry = json.loads(note.read_text())

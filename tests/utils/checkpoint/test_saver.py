@@ -1,6 +1,7 @@
 """Saving: whole or not there, whatever happens in between."""
 
 import errno
+import functools
 import json
 import os
 import resource
@@ -210,6 +211,45 @@ def test_a_folder_that_disappears_is_made_again_once(tmp_path, monkeypatch, time
         assert told is None and checkpoints.steps(tmp_path / "run" / "checkpoints") == [1] and len(calls) == 4
     else:
         assert "step_00000001 cannot be written: No such file or directory" in told
+
+
+def test_a_folder_that_disappears_before_any_operation_is_made_again(tmp_path):
+    n, reached = 0, True
+    while reached:
+        n += 1
+        run = tmp_path / str(n)
+        checkpoints.write(run / "checkpoints", 1, 2)
+        made, lose = Saver(run / "checkpoints", keep=2), functools.partial(shutil.rmtree, run)
+        with pytest.MonkeyPatch.context() as patch:
+            operations = Operations(patch, n, False, lose)
+            checkpoints.save(made, 3)
+            told = ended_with(made)
+            reached = operations.left <= 0
+        assert told is None and leftovers(run / "checkpoints") == []
+        assert checkpoints.steps(run / "checkpoints") in ([[3], []] if reached else [[2, 3]]), n
+    assert n > 20
+
+
+def test_a_folder_that_disappears_between_two_ranks_that_make_it(tmp_path, monkeypatch):
+    """The other has made it, so that this one cannot, and it goes before this one looks."""
+    mkdir, tried = os.mkdir, []
+
+    def made_by_two(path, *arguments):
+        if Path(path).name.startswith(".step_"):
+            tried.append(path)
+        if len(tried) != 2:  # at first its parent is missing
+            return mkdir(path, *arguments)
+        mkdir(path)
+        with pytest.raises(FileExistsError) as caught:
+            mkdir(path, *arguments)
+        shutil.rmtree(tmp_path / "run")
+        raise caught.value
+
+    monkeypatch.setattr(os, "mkdir", made_by_two)
+    made = Saver(tmp_path / "run" / "checkpoints", 5)
+    checkpoints.save(made, 1)
+    made.finish()
+    assert checkpoints.steps(tmp_path / "run" / "checkpoints") == [1] and len(tried) == 4
 
 
 def test_a_folder_that_disappears_after_the_checkpoint_was_there(tmp_path):
