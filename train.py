@@ -231,6 +231,9 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, T
         parallel.barrier()
     limit = None if cfg.cache_limit is None else int(cfg.cache_limit * 2**30)
     source = open_source(places, cfg.recordio_backend, cfg.cache, limit, cfg.corrupt)
+    passed_over = getattr(source, "note", None)
+    if passed_over and world.rank == 0:
+        print(f"note: {passed_over}")
     for key, actual in (("num_classes", source.num_classes), ("num_image", len(source))):
         if cfg[key] is not None and cfg[key] != actual:
             raise ValueError(

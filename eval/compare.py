@@ -47,6 +47,7 @@ def compare(records: Mapping[str, Record], others: Mapping[str, Record]) -> tupl
                     p, test = None, ""
                     notes.append(f"{name}: {metric} is not tested: {error}")
                 rows.append(Difference(name, metric, record.result.metrics[metric], numbers[metric], p, test))
+    notes += [f"{name} is not compared: only the other results have it" for name in others if name not in records]
     return rows, notes
 
 

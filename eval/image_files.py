@@ -12,10 +12,10 @@ import numpy as np
 from eval.embed import fit
 from utils import jpeg
 from utils.align import AlignError, align
+from utils.images import is_image
 from utils.landmarks import read_landmarks
 from utils.lists import text_lines
 
-EXTENSIONS = {".jpg", ".jpeg", ".png", ".bmp"}
 LANDMARKS = "landmarks.txt"
 
 
@@ -104,11 +104,7 @@ def list_images(folder: Path | str) -> list[str]:
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = Path(parent).relative_to(folder)
-        names += [
-            (below / file).as_posix()
-            for file in files
-            if os.path.splitext(file)[1].lower() in EXTENSIONS and not file.startswith(".")
-        ]
+        names += [(below / file).as_posix() for file in files if is_image(file) and not file.startswith(".")]
     return sorted(names)
 
 

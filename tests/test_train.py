@@ -14,6 +14,7 @@ import torch
 
 from recognition.models import open_model
 from tests import faces, ranks
+from tests.packing import write_folder
 from utils.bins import write_bin
 from utils.jpeg import encode
 from utils.stop import STOPPING
@@ -177,6 +178,14 @@ def test_earlier_results_are_left_alone(data, tmp_path):
     written = (tmp_path / "run" / "model.pt").stat().st_mtime_ns
     ranks.train([*words, "overwrite=True"])
     assert (tmp_path / "run" / "model.pt").stat().st_mtime_ns > written
+
+
+def test_images_that_are_passed_over_are_told_once(data, tmp_path, capsys):
+    photos = write_folder(tmp_path / "photos")
+    (next(photos.iterdir()) / "phone.heic").write_bytes(b"")
+    words = ["val_targets=[]", "batch_size=2", "max_step=1", f"output={tmp_path / 'run'}"]
+    ranks.train([str(data / "run.py"), f"rec={photos}", *COMMON, *words])
+    assert capsys.readouterr().out.count(f"note: {photos}: 1 .heic passed over") == 1
 
 
 def test_a_cut_image_stops_the_run_with_its_key(data, tmp_path):

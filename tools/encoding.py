@@ -1,16 +1,18 @@
 """What `tools.encode`, `tools.compare` and `tools.search` share: options of the model, and which photos are meant."""
 
 import argparse
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from eval.image_files import EXTENSIONS, list_images
+from eval.image_files import list_images
 from recognition import FaceEncoder
 from recognition.yunet import YuNet
 from utils.cli import Parser
+from utils.images import SUFFIXES, is_image, passed_over
 from utils.landmarks import read_landmarks
 from utils.lists import ListError, text_lines
 
@@ -67,12 +69,14 @@ def find_photos(sources: Iterable[Path]) -> Photos:
     paths, names = [], []
     for source in sources:
         if source.is_dir():
-            found = list_images(source)
+            found, note = list_images(source), passed_over(source, source.rglob("*"))
             if not found:
-                raise ValueError(f"{source} holds no images ({', '.join(sorted(EXTENSIONS))})")
+                raise ValueError(note or f"{source} holds no images ({', '.join(SUFFIXES)})")
+            if note:
+                print(f"note: {note}", file=sys.stderr)
             names += found
             paths += [str(source / name) for name in found]
-        elif source.suffix.lower() in EXTENSIONS:
+        elif is_image(source):
             names.append(source.name)
             paths.append(str(source))
         elif source.exists():
@@ -93,7 +97,7 @@ def _listed(source: Path) -> list[str]:
         return [line for _, line in text_lines(source)]
     except ListError as error:
         raise ValueError(
-            f"{error}; expected an image ({', '.join(sorted(EXTENSIONS))}) or a list with a path on each line"
+            f"{error}; expected an image ({', '.join(SUFFIXES)}) or a list with a path on each line"
         ) from None
 
 

@@ -47,6 +47,15 @@ def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
+def is_mirrored(landmarks: np.ndarray) -> bool:
+    """Whether the template's mirror image fits (5, 2) landmarks more than twice as well as the template itself: left
+    and right were exchanged, as where the person's own left comes first. A face in profile fits both alike.
+    """
+    z, w = (np.asarray(points, np.float64) @ [1, 1j] for points in (landmarks, TEMPLATE))
+    z, w = z - z.mean(), w - w.mean()
+    return bool(abs(z @ w) > 2 * abs(np.vdot(z, w)))  # each is a best scale, but for the same factor
+
+
 def align(rgb: np.ndarray, landmarks: np.ndarray, side: int = TEMPLATE_SIDE) -> np.ndarray:
     """A photo's face, aligned as InsightFace aligns it: bilinear, black where the photo ends.
 
@@ -60,9 +69,13 @@ def align(rgb: np.ndarray, landmarks: np.ndarray, side: int = TEMPLATE_SIDE) -> 
         (side, side, 3) uint8.
 
     Raises:
-        AlignError: see `similarity`, or the landmarks' centre lies outside the photo.
+        AlignError: see `similarity` and `is_mirrored`, or the landmarks' centre lies outside the photo.
     """
     matrix = similarity(landmarks, TEMPLATE * (side / TEMPLATE_SIDE))
+    if is_mirrored(landmarks):
+        raise AlignError(
+            "landmarks of a mirrored face: expected eyes, nose, corners of the mouth, first those on the image's left"
+        )
     height, width = rgb.shape[:2]
     x, y = np.mean(landmarks, axis=0)
     if not (0 <= x < width and 0 <= y < height):

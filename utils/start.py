@@ -1,6 +1,6 @@
 """Start a training as the environment says: one process per GPU, on one machine or several.
 
-    python utils/start.py train.py configs/demo.py lr=0.05
+    python -m utils.start train.py configs/demo.py lr=0.05
 
 `./run.sh CONFIG` and `qgface train CONFIG` come here. NPROC, NNODES, NODE_RANK, MASTER_ADDR, MASTER_PORT, MAX_RESTARTS,
 RENDEZVOUS_FILE and Slurm's own variables become words for torchrun (utils/launch.py); docs/running.md explains them.
@@ -139,6 +139,6 @@ def _first_host(environment: Mapping[str, str]) -> str:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
-        print("error: expected a script and its words: python utils/start.py train.py CONFIG", file=sys.stderr)
+        print("error: expected a script and its words: python -m utils.start train.py CONFIG", file=sys.stderr)
         sys.exit(2)
     sys.exit(main(sys.argv[1], sys.argv[2:]))

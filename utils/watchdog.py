@@ -9,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 
 from utils import cli, parallel
+from utils.project import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("<", os.path.dirname(os.__file__))  # Python's own; where it keeps packages too, but not everywhere
 SHOWN = 3  # places of the call stack
 

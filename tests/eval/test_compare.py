@@ -45,6 +45,7 @@ def test_a_model_does_not_differ_from_itself(two):
 def test_what_cannot_be_compared_says_why(two):
     right = two[0][0]
     others = {"lfw": record(right, data="0ther"), "own": record(right, version=0), "plain": record(right)}
+    others["tinyface"] = record(right)
     ours = {name: record(right) for name in ("lfw", "own", "scface")}
     plain = record(right)
     plain.result.evidence.clear()
@@ -53,6 +54,7 @@ def test_what_cannot_be_compared_says_why(two):
         "lfw is not compared: the other results are of other data",
         "own is not compared: the other results are of version 0 of the protocol, this is 1",
         "scface is not compared: the other results do not have it",
+        "tinyface is not compared: only the other results have it",
     ]
     assert [(row.target, row.p) for row in rows] == [("plain", None)] and "plain" in comparison_table(rows)
 

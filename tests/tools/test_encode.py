@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -174,18 +175,32 @@ def test_what_is_there_is_not_lost(data, features):
     [
         (["none"], "none does not exist"),
         (["empty"], "holds no images"),
+        (["phone"], "^phone: 1 .heic passed over, only .jpg, .jpeg, .png, .bmp are read; convert them$"),
         (["a.png", "a.png"], "is named twice"),
-        (["a.webp"], r"is it binary\?; expected an image \(.bmp, .jpeg, .jpg, .png\) or a list"),
+        (["a.webp"], r"is it binary\?; expected an image \(.jpg, .jpeg, .png, .bmp\) or a list"),
     ],
 )
 def test_photos_that_are_not_there(data, tmp_path, monkeypatch, photos, said):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "phone" / "2026").mkdir(parents=True)
+    (tmp_path / "phone" / "2026" / "1.HEIC").write_bytes(b"")
     (tmp_path / "a.webp").write_bytes(b"RIFF\0\0")
     with pytest.raises(ValueError, match=said):
         encode.main([str(data.model), *photos, "--output", "f"])
     with pytest.raises(ValueError, match="expected the name of a folder"):
         encode.main([str(data.model), *photos, "--output", "f.npz"])
+
+
+def test_photos_of_a_folder_that_cannot_be_read_are_counted(data, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.webp", "b.WEBP", "c.heic", "readme.txt"):
+        (photos / name).write_bytes(b"")
+    (photos / "d.png").write_bytes(Path(data.paths[0]).read_bytes())
+    encode.main([str(data.model), str(photos), "--output", str(tmp_path / "f")])
+    said = capsys.readouterr().err.splitlines()
+    assert f"note: {photos}: 2 .webp, 1 .heic passed over, only .jpg, .jpeg, .png, .bmp are read; convert them" in said
 
 
 def test_search_finds_what_every_cosine_finds(data, features, tmp_path, capsys):

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from utils.align import TEMPLATE, AlignError, align, similarity
+from utils.align import TEMPLATE, AlignError, align, is_mirrored, similarity
 
 RNG = np.random.default_rng(0)
 
@@ -58,6 +58,35 @@ def test_no_other_rotation_scale_or_shift_is_nearer():
         one, none = np.ones(5), np.zeros(5)
         system = np.concatenate([np.stack([u, -v, one, none], 1), np.stack([v, u, none, one], 1)])
         assert np.allclose(np.linalg.lstsq(system, TEMPLATE.T.ravel(), rcond=None)[0], [a, b, x, y])
+
+
+SWAPPED = [1, 0, 2, 4, 3]  # the person's left first
+
+
+@pytest.mark.parametrize("turn", range(0, 360, 30))
+@pytest.mark.parametrize("yaw", [0, 30, 60])
+def test_landmarks_of_a_mirrored_face_are_noticed(turn, yaw):
+    points = seen_from(yaw)
+    photo = np.zeros((300, 300, 3), np.uint8)
+    placed = turned(points - points.mean(axis=0), np.radians(turn), 1.5, (150, 150))
+    align(photo, placed)
+    if yaw < 60:
+        with pytest.raises(AlignError, match="mirrored"):
+            align(photo, placed[SWAPPED])
+
+
+@pytest.mark.parametrize("yaw", range(-110, 111, 10))
+def test_a_face_in_profile_is_none_that_is_mirrored(yaw):
+    assert not is_mirrored(seen_from(yaw))
+    align(np.zeros((200, 200, 3), np.uint8), seen_from(yaw))
+
+
+def seen_from(yaw: float) -> np.ndarray:
+    """The template's points on a head that is turned by so many degrees, the nose in front of the rest."""
+    depth = np.array([0, 0, 18, 4, 4])  # pixels of the template
+    centre = TEMPLATE.mean(axis=0)
+    x = (TEMPLATE[:, 0] - centre[0]) * np.cos(np.radians(yaw)) + depth * np.sin(np.radians(yaw))
+    return np.stack([x + centre[0], TEMPLATE[:, 1]], axis=1)
 
 
 def test_never_mirrored():

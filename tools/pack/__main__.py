@@ -45,6 +45,8 @@ def main(words: list[str]) -> None:
     own.check(options)
     opened.cache_clear()  # a caller in Python may have changed the files since
     sources = [open_faces(path, options.root if path.suffix == ".lst" else None) for path in options.sources]
+    for note in (source.note for source in sources if source.note):
+        print(f"note: {note}", file=sys.stderr)
     plan = _plan(options, sources)
     settings = Settings(_side(options.side, sources), options.quality, options.resize)
     layout = _layout(options, plan)

@@ -43,6 +43,7 @@ class Faces:
         numbers: (k,) int64, these labels.
         names: of the images, `<identity>/<file>`.
         stamp: alike for the same content.
+        note: a line on images of formats that are not read, or None.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Faces:
     numbers: np.ndarray
     names: list[str]
     stamp: str
+    note: str | None = None
 
     def task(self, index: int) -> Task:
         raise NotImplementedError
@@ -68,7 +70,7 @@ class FolderFaces(Faces):
     def __init__(self, path: Path):
         source: FolderSource = opened(str(path))
         self.path, self.side, self.identities, self._paths = path, None, source.identities, source.paths
-        self.labels, self.numbers = source.labels(), np.arange(source.num_classes)
+        self.labels, self.numbers, self.note = source.labels(), np.arange(source.num_classes), source.note
         self.names = [f"{one.parent.name}/{one.name}" for one in source.paths]
         for name in self.names:
             check_name(name)

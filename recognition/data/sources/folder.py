@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 
 from recognition.data.sources.digest import digest
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+from utils.images import is_image, passed_over
 
 
 class FolderSource:
     """`root/<identity>/<image>`: identities in name order are the labels 0, 1, ...
+
+    Attributes:
+        note: a line on images of formats that are not read, or None.
 
     Raises:
         ValueError: no folders with images below `root`.
@@ -19,10 +21,13 @@ class FolderSource:
     def __init__(self, root: str | Path, side: int = 112):
         self.root, self.name, self.side = Path(root), str(root), side
         folders = sorted(path for path in self.root.iterdir() if path.is_dir())
-        groups = [sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) for folder in folders]
+        files = [sorted(folder.iterdir()) for folder in folders]
+        groups = [[path for path in inside if is_image(path)] for inside in files]
+        self.note = passed_over(root, (path for inside in files for path in inside))
         kept = [(folder, group) for folder, group in zip(folders, groups, strict=True) if group]
         if not kept:
-            raise ValueError(f"{root}: no images in folders of it; expected {root}/<identity>/<image>.jpg")
+            more = f" ({self.note})" if self.note else ""
+            raise ValueError(f"{root}: no images in folders of it; expected {root}/<identity>/<image>.jpg{more}")
         self.identities = [folder.name for folder, _ in kept]
         self.paths = [path for _, group in kept for path in group]
         self._labels = np.repeat(np.arange(len(kept)), [len(group) for _, group in kept])

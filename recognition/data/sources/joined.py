@@ -45,6 +45,11 @@ class Joined:
         return len(self._places)
 
     @property
+    def note(self) -> str | None:
+        """What the sources have to say of files that they do not read."""
+        return "; ".join(note for source in self.sources if (note := getattr(source, "note", None))) or None
+
+    @property
     def shard_sizes(self) -> list[int]:
         """Samples of each shard, in their order."""
         return [size for source in self.sources for size in getattr(source, "shard_sizes", [len(source)])]

@@ -18,8 +18,8 @@ import numpy as np
 from recognition.data.index import RecordError
 from recognition.data.sources.digest import digest
 from recognition.data.sources.fetch import Cache, reason
-from recognition.data.sources.folder import IMAGE_SUFFIXES
 from recognition.data.sources.places import Places
+from utils.images import is_image
 
 _OPEN = 64  # shards that a process keeps open
 _EXPECTED = 'expected {"shardlist": [{"url": ..., "nsamples": ...}, ...], "num_classes": ..., "side": ...}'
@@ -125,7 +125,7 @@ class _Shard:
                     key, dot, suffix = member.name.rpartition(".")
                     suffix = suffix.lower()
                     if member.isreg() and dot:
-                        kind = images if "." + suffix in IMAGE_SUFFIXES else labels if suffix == "cls" else {}
+                        kind = images if is_image(member.name) else labels if suffix == "cls" else {}
                         kind[key] = (member.offset_data, member.size)
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError, OverflowError, tarfile.TarError) as error:

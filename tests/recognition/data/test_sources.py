@@ -186,7 +186,20 @@ def test_folders(tmp_path):
     assert [source[index] for index in range(4)] == [
         (image + name.encode(), label) for name, label in zip(names, [0, 1, 1, 2], strict=True)
     ]
-    assert pickle.loads(pickle.dumps(source))[3] == source[3]
+    assert pickle.loads(pickle.dumps(source))[3] == source[3] and source.note is None
+
+
+def test_images_of_a_folder_that_cannot_be_read_are_counted(tmp_path):
+    for name in ("one/a/1.jpg", "one/a/2.webp", "one/b/1.TIFF", "two/a/1.jpg", "two/a/1.webp"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    said = "passed over, only .jpg, .jpeg, .png, .bmp are read; convert them"
+    one, two = f"{tmp_path}/one: 1 .webp, 1 .tiff {said}", f"{tmp_path}/two: 1 .webp {said}"
+    assert open_source(tmp_path / "one").note == one
+    assert open_source([str(tmp_path / "one"), str(tmp_path / "two")]).note == f"{one}; {two}"
+    (tmp_path / "two" / "a" / "1.jpg").unlink()
+    refused(lambda: open_source(tmp_path / "two"), "no images in folders of it", two, error=ValueError)
 
 
 # ----- nothing to read ------------------------------------------------------------------------------------------------

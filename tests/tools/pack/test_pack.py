@@ -70,6 +70,12 @@ def test_a_folder(faces, tmp_path):
     assert (tmp_path / "out" / "property").read_text() == "3,112,112"
 
 
+def test_images_that_cannot_be_read_are_counted(faces, tmp_path, capsys):
+    (next(path for path in faces.iterdir() if path.is_dir()) / "more.avif").write_bytes(b"")
+    packed(tmp_path / "out", faces)
+    assert f"note: {faces}: 1 .avif passed over" in capsys.readouterr().err
+
+
 def test_workers_do_not_change_the_files(faces, tmp_path):
     main([str(faces), "--output", str(tmp_path / "two"), "--workers", "2", "--shuffle", "1"])
     packed(tmp_path / "none", faces, "--shuffle", "1")
