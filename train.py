@@ -9,10 +9,7 @@ key=value is as the config says; configs/base.py lists every key.
 
 import contextlib
 import math
-import os
-import shlex
 import sys
-from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -39,17 +36,17 @@ from recognition.data.sources import open_source
 from recognition.data.synthetic import write_demo
 from recognition.embedder import Embedder
 from recognition.guard import Guard
-from recognition.models import open_model, read_tensors, save_model
+from recognition.models import open_model, read_tensors
 from recognition.momentum import MomentumEncoder
 from recognition.outcome import NotFiniteError
 from recognition.row_optimizer import RowOptimizer
+from recognition.run import Run, describe, farewell, stopped_at
 from recognition.state import TrainingState
 from utils import checkpoint, config, parallel, project, resume
 from utils.cli import Parser, user_errors
 from utils.log import Means, RunLog
 from utils.run_folder import RunFolder
 from utils.stop import Stop, exit_code
-from utils.version import code_version, machine
 from utils.watchdog import Watchdog
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -126,7 +123,7 @@ def main(words: list[str]) -> int:
 
     step, stream, why = start_step, iter(()), None
     if 0 < start_step < last_step and evaluation_is_due(start_step) and not log.has_evaluation(start_step):
-        run.evaluate(targets, start_step, log, stop)  # it was stopped before it could
+        evaluate(run, targets, start_step, log, stop)  # it was stopped before it could
         why = run.agree(stop)  # stopped again: a checkpoint of a later step would hide that it is missing
     watchdog = Watchdog(cfg.step_timeout, print)
     for step in range(start_step + 1, last_step + 1) if why is None else ():
@@ -195,7 +192,7 @@ def main(words: list[str]) -> int:
         if why or evaluation or end_of_epoch or step == last_step or (cfg.save_every and step % cfg.save_every == 0):
             run.save(step, pairs * cfg.gradient_acc, log)
         if evaluation and not why:
-            run.evaluate(targets, step, log, stop)
+            evaluate(run, targets, step, log, stop)
             why = run.agree(stop)
         if why:
             break
@@ -204,7 +201,7 @@ def main(words: list[str]) -> int:
     run.saver.finish()
 
     # ----- results
-    results = {} if why else run.evaluate(targets, step, log, stop)
+    results = {} if why else evaluate(run, targets, step, log, stop)
     why = why if results else run.agree(stop)
     log.close()
     if world.rank == 0:
@@ -258,131 +255,20 @@ def open_data(cfg: EasyDict, world: parallel.World) -> tuple[object, dict[str, T
     return source, opened.targets, facts
 
 
-class Run:
-    """What a run keeps in its folder: config.json, checkpoints, model.pt, evaluations."""
-
-    def __init__(self, cfg, world, folder, state, data, last_step, parts, damaged):
-        self.cfg, self.world, self.folder, self.state, self.damaged = cfg, world, folder, state, damaged
-        self.parts = parts  # what has a state_dict of numbers: loss scale, running means, counters
-        self.facts = {"data": data, "last_step": last_step, "code": code_version(), "torch": torch.__version__}
-        self.facts["machine"] = machine(world.device, world.size)
-        self.number = 0  # of the newest checkpoint
-
-    def start(self, earlier: resume.Earlier) -> int:
-        """Begin, or go on from a checkpoint; returns its step. The folder is touched last, when all else is right."""
-        saved = earlier.checkpoint
-        if saved is not None:
-            self.state.load(saved)
-            for name, part in self.parts.items():
-                if saved.state["parts"][name]:  # empty where the checkpoint's machine needed none
-                    part.load_state_dict(saved.state["parts"][name])
-            self.damaged += saved.state["damaged"]
-            self.number = saved.state["number"]
-        self.folder.open()
-        if saved is None:
-            self.folder.begin(self.cfg, self.cfg.overwrite or earlier.config is not None)
-        elif self.world.rank == 0:
-            resume.set_aside(self.folder / "checkpoints", saved.step)
-            self.folder.write_config(self.cfg)
-            if saved.step >= self.facts["last_step"]:  # it may have been killed before it wrote the last model.pt
-                self._write_model(saved.shared)
-        kept = self.cfg.keep_checkpoints, self.cfg.keep_every
-        self.saver = checkpoint.Saver(self.folder / "checkpoints", *kept, done=self._write_model)
-        return saved.step if saved else 0
-
-    def save(self, step: int, images: int, log: RunLog) -> None:
-        """Take a checkpoint after `step` steps of `images` each: it and model.pt are written while training goes on."""
-        log.pause()
-        log.flush()
-        self.number += 1
-        state = {
-            "number": self.number, "images": step * images, **self.facts, "damaged": self.all_damaged(),
-            "config": self.cfg, "parts": {name: part.state_dict() for name, part in self.parts.items()},
-        }  # fmt: skip
-        self.saver.save(step, self.state.shared(), self.state.sharded(), state)
-        log.resume()
-
-    def _write_model(self, shared: dict[str, torch.Tensor] | checkpoint.TensorFile) -> None:
-        if not (self.folder / "config.json").exists():  # the folder was removed meanwhile
-            self.folder.write_config(self.cfg)
-        own = self.state.backbone.state_dict()
-        tensors = OrderedDict((name, shared[f"backbone.{name}"]) for name in own)
-        tensors._metadata = own._metadata
-        norms = {"norm_mean": float(shared["quality.mean"]), "norm_std": float(shared["quality.std"])}
-        if self.cfg.quality_source == "direction":  # they are of something else
-            norms = {}
-        save_model(self.folder / "model.pt", tensors, self.cfg.network, self.cfg.embedding_size, **norms)
-        self.folder.keep()
-
-    def all_damaged(self) -> list[str]:
-        """What was wrong with the samples that this epoch has left out so far, on any rank."""
-        return sorted({line for lines in parallel.objects(self.damaged) for line in lines})
-
-    def agree(self, stop: Stop) -> str | None:
-        """Why all ranks stop after this step, if one of them is to.
-
-        Raises:
-            OSError: a checkpoint could not be written.
-        """
-        why = stop.asked()
-        wanted, failed = parallel.most(why is not None, self.saver.error is not None)
-        if failed:
-            self.saver.check()
-        return next(filter(None, parallel.objects(why))) if wanted else None
-
-    def evaluate(self, targets: dict[str, Target], step: int, log: RunLog, stop: Stop) -> dict[str, Result]:
-        """Every target, its images shared out over the ranks; a table on screen, a line of metrics.jsonl."""
-        log.pause()
-        parallel.share_buffers(self.state.backbone)
-        embed = Embedder(self.state.backbone, self.world.device)
-        results, notes = training.evaluate_all(embed, targets, lambda: self.agree(stop) is not None)
-        if results:
-            log.say(f"step {step}\n{results_table(results)}")
-        for note in notes:
-            log.say(f"note: {note}")
-        if results:
-            log.scalars(step, training.scalars(results))
-        log.resume()
-        return results
-
-
-def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, start_step) -> str:
-    """What is about to run, in three lines."""
-    ended = "; the run has ended already" if start_step >= last_step else ""
-    method = f"loss {cfg.loss}, threshold {cfg.quality_threshold}, pool {cfg.pool}, views {' + '.join(cfg.views)}"
-    precision = f"autocast {cfg.amp_dtype}" if cfg.fp16 and world.device.type == "cuda" else "float32"
-    return (
-        f"data    {source.name}: {len(source)} images of {source.num_classes} identities; "
-        f"evaluation {', '.join(targets) or 'none'}\n"
-        f"model   {cfg.network}, {cfg.embedding_size}-d; {method}\n"
-        f"run     {last_step} steps of {pairs} images, {steps_per_epoch} an epoch, on "
-        f"{world.size} x {world.device.type}, {precision}"
-        + (f", from step {start_step} on{ended}" if start_step else "")
-    )
-
-
-def stopped_at(step: int, last_step: int, why: str, words: list[str]) -> str:
-    """How a run goes on that was stopped."""
-    command = f"{project.shown('train')} {shlex.join(words)}"
-    return f"stopped     by {why} at step {step} of {last_step}; everything is saved\nresume with: {command}"
-
-
-def farewell(folder: Path, results: dict, cfg) -> str:
-    """Where everything is and what to do next."""
-    shown = os.path.relpath(folder)
-    report = [f"report      {shown}/report.html"] if (folder / "report.html").exists() else []
-    return "\n".join(
-        [
-            f"model       {shown}/model.pt",
-            f"results     {shown}/results.json" if results else "results     none; val_targets names the targets",
-            *report,
-            f"log         {shown}/metrics.jsonl, tensorboard --logdir {shown}/tensorboard",
-            f"checkpoint  {shown}/checkpoints",
-            f"next        {project.shown('train')} celeba_small rec=FOLDER     train on your own faces (docs/data.md)"
-            if cfg.name == "demo"
-            else f"next        {project.shown('eval')} {shown}/model.pt --data FOLDER --target lfw",
-        ]
-    )
+def evaluate(run: Run, targets: dict[str, Target], step: int, log: RunLog, stop: Stop) -> dict[str, Result]:
+    """Every target, its images shared out over the ranks; a table on screen, a line of metrics.jsonl."""
+    log.pause()
+    parallel.share_buffers(run.state.backbone)
+    embed = Embedder(run.state.backbone, run.world.device)
+    results, notes = training.evaluate_all(embed, targets, lambda: run.agree(stop) is not None)
+    if results:
+        log.say(f"step {step}\n{results_table(results)}")
+    for note in notes:
+        log.say(f"note: {note}")
+    if results:
+        log.scalars(step, training.scalars(results))
+    log.resume()
+    return results
 
 
 if __name__ == "__main__":

@@ -18,11 +18,8 @@ import numpy as np
 from utils.files import file_digest
 
 SIDE = 640  # pixels to which a larger photo's longer side is shrunk: YuNet knows faces of 10 to some 300 pixels
-SCORE, OVERLAP, MOST = (
-    0.7,
-    0.3,
-    5000,
-)  # least score, non-maximum suppression, candidates: OpenCV's demo but for the score
+# least score, non-maximum suppression, candidates: OpenCV's demo but for the score
+SCORE, OVERLAP, MOST = 0.7, 0.3, 5000
 
 
 class YuNet:

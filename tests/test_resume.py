@@ -252,8 +252,8 @@ def test_the_watchdog_waits_with_a_step_for_the_other_ranks_and_lets_evaluations
 
     for name in ("__init__", "beat", "pause", "resume", "close"):
         noting(train_py.Watchdog, name)
-    for name in ("agree", "evaluate"):
-        noting(train_py.Run, name)
+    noting(train_py.Run, "agree")
+    noting(train_py, "evaluate")
     run(1, data, tmp_path / "run", "pool=proxy")
     changes = {"__init__": True, "resume": True, "pause": False, "close": False}
     watching, seen = False, []

@@ -6,8 +6,8 @@ import pytest
 from easydict import EasyDict
 
 from eval import training
+from recognition.run import farewell
 from tests.eval.report.pages import Images, verification
-from train import farewell
 
 KEY = {"digest": "d16e57", "channels": "rgb", "mean": 127.5, "std": 127.5}
 

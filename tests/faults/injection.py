@@ -25,6 +25,7 @@ from unittest import mock
 import torch
 
 import train as train_py
+from recognition import run as run_py
 from utils import parallel
 from utils.checkpoint import Saver, saver
 from utils.cli import user_errors
@@ -109,7 +110,7 @@ class Injection:
         self.faults, self.step = list(faults), 0
         self.make_network, self.make_schedule = train_py.get_backbone, train_py.make_schedule
         self.write_tensors, self.write_json, self.prune = saver.write_tensors, saver._write_json, saver.prune
-        self.save_model, self.put = train_py.save_model, Saver._put
+        self.save_model, self.put = run_py.save_model, Saver._put
 
     def at(self, point: str, step: int) -> list[dict]:
         place = (point, step, parallel.rank())
@@ -185,7 +186,7 @@ def inject(faults: list[dict]) -> Iterator[None]:
     with (
         mock.patch.object(train_py, "get_backbone", parts.network),
         mock.patch.object(train_py, "make_schedule", parts.schedule),
-        mock.patch.object(train_py, "save_model", parts.model),
+        mock.patch.object(run_py, "save_model", parts.model),
         mock.patch.object(saver, "write_tensors", parts.tensors),
         mock.patch.object(saver, "_write_json", parts.json),
         mock.patch.object(saver, "prune", parts.pruning),

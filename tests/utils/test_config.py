@@ -143,6 +143,7 @@ def test_files_that_are_no_configs(tmp_path):
 
 
 def test_every_key_is_read_by_a_run():
-    script = "".join((ROOT / name).read_text() for name in ("train.py", "recognition/build.py", "utils/resume.py"))
+    files = ("train.py", "recognition/build.py", "recognition/run.py", "utils/resume.py")
+    script = "".join((ROOT / name).read_text() for name in files)
     keys = config.load("demo", [], CONFIGS).keys()
     assert not [key for key in keys if not re.search(rf'cfg\.{key}\b|"{key}"', script)]

@@ -38,7 +38,7 @@ class Saver:
     """
 
     def __init__(
-        self, folder: Path, keep: int, keep_every: int | None = None, done: Callable[[Tensors], None] | None = None
+        self, folder: Path, keep: int, keep_every: int | None = None, done: Callable[[Copies], None] | None = None
     ):
         self.folder, self.keep, self.keep_every, self.done = Path(folder), keep, keep_every, done
         self.rank, self.ranks = parallel.rank(), parallel.world_size()
