@@ -20,6 +20,14 @@ def usual_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
+def is_running(pid: int | str) -> bool:
+    """Not ended, nor a zombie; it may end while this looks."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
 

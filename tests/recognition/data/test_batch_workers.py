@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recognition.data.batch_workers import BatchWorkers
-from tests.conftest import ROOT
+from tests.conftest import ROOT, is_running
 
 
 def fill(task: int, images: np.ndarray) -> tuple[int, int, int]:
@@ -22,19 +22,11 @@ def fill(task: int, images: np.ndarray) -> tuple[int, int, int]:
     return task, task, os.getpid()
 
 
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def end(pids: set[int], seconds: float = 10) -> bool:
+def end(pids: set[int], seconds: float = 60) -> bool:
     deadline = time.time() + seconds
-    while any(map(alive, pids)) and time.time() < deadline:
+    while any(map(is_running, pids)) and time.time() < deadline:
         time.sleep(0.02)
-    return not any(map(alive, pids))
+    return not any(map(is_running, pids))
 
 
 def pids_of(workers: BatchWorkers) -> set[int]:
@@ -46,7 +38,7 @@ def test_they_end_with_the_object(num_workers):
     """One training process may make several loaders, one after the other."""
     workers = BatchWorkers(fill, (4, 2), num_workers)
     pids = pids_of(workers)
-    assert len(pids) == num_workers and all(map(alive, pids))
+    assert len(pids) == num_workers and all(map(is_running, pids))
     del workers
     gc.collect()
     assert end(pids)
