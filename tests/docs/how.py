@@ -30,6 +30,7 @@ NOT_STARTED = {
     "kubectl *": "needs Kubernetes",
     "python utils/launch.py *": "a record of what was measured",
     "python -m pytest *": "the tests themselves",
+    "python -m utils.start SCRIPT WORDS": "a script of the reader's own: tests/utils/test_start.py",
 }
 # Read by the real parser, configs resolved, nothing started.
 PARSED = {

@@ -1,7 +1,12 @@
 """utils.start: how the environment becomes torchrun's words, and what training processes are given."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from tests.conftest import ROOT
 from utils import start
 
 ELASTIC = "last_call_timeout=5,keep_alive_interval=2,keep_alive_max_attempt=5"
@@ -88,3 +93,12 @@ def test_what_the_user_has_set_stays(monkeypatch):
         "OMP_NUM_THREADS": "2",
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def test_a_script_of_the_users_own_is_started_by_name(tmp_path):
+    script = tmp_path / "own.py"
+    script.write_text("import os, sys\nfrom utils.stop import Stop\nprint(os.environ['WORLD_SIZE'], sys.argv[1:])\n")
+    words = [sys.executable, "-m", "utils.start", str(script), "lr=0.05"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NPROC": "2"}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout == "2 ['lr=0.05']\n" * 2, done.stderr
