@@ -134,7 +134,7 @@ def test_a_machine_that_is_asked_to_leave_saves_and_the_other_goes_on(machines):
     log = begin(machines)
     known = len(read(log))
     machines[1].process.terminate()
-    assert machines[1].end() == (0, "")
+    assert machines[1].end(10) == (0, "")
     assert wait_for(log, known, 1) == [0]  # which used up no restart
     machines[0].process.send_signal(signal.SIGINT)
     assert machines[0].end()[0] == 0

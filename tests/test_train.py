@@ -294,7 +294,7 @@ def test_ctrl_c_leaves_no_process_behind(data, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 0 and "Traceback" not in stderr and STOPPING in stderr, stderr
-    deadline = time.time() + 60
+    deadline = time.time() + 10
     while children_of(tmp_path) and time.time() < deadline:
         time.sleep(0.2)
     assert not children_of(tmp_path)

@@ -8,7 +8,7 @@ from recognition import FaceEncoder
 from recognition.data.synthetic import draw
 from recognition.yunet import YuNet, landmarks, largest
 from tests.onnx_files import pooled, yunet
-from utils.align import TEMPLATE, AlignError, align
+from utils.align import TEMPLATE, AlignError, align, similarity
 
 COLOUR = np.array([7, 5, 3])  # R, G, B of the square that the network takes for a face
 
@@ -28,8 +28,11 @@ def test_a_drawn_face_is_aligned_as_opencvs_own_recogniser_aligns_it(tmp_path):
     ours = align(photo, landmarks(row)).astype(int)
     theirs = recogniser.alignCrop(photo, row.astype(np.float32)[None]).astype(int)
     assert np.abs(ours - theirs).mean() < 1
+    swapped = landmarks(row)[[1, 0, 2, 4, 3]]
     with pytest.raises(AlignError, match="mirrored"):  # the classic mistake
-        align(photo, landmarks(row)[[1, 0, 2, 4, 3]])
+        align(photo, swapped)
+    mistaken = cv2.warpAffine(photo, similarity(swapped, TEMPLATE), (112, 112)).astype(int)
+    assert np.abs(mistaken - theirs).mean() > 20  # so the comparison sees it
 
 
 def test_right_is_the_persons():

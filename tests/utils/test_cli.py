@@ -33,5 +33,5 @@ def test_a_process_that_waits_to_be_ended_after_another_failed_ends_at_the_launc
     for _ in range(times):  # wherever it is
         time.sleep(0.5 / times)
         process.terminate()
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=5)
     assert (process.returncode, stderr) == (1, "error: the connection to another process was lost\n")

@@ -81,7 +81,7 @@ def test_a_signal_lets_all_workers_save(tmp_path, number, name):
     os.killpg(process.pid, getattr(signal, number))
     wait_for(3, tmp_path)
     process.terminate()  # Slurm sends several
-    _, stderr = process.communicate(timeout=25)
+    _, stderr = process.communicate(timeout=20)
     assert process.returncode == 0 and stderr == (f"{STOPPING}\n" if name == "Ctrl-C" else "")
     assert [told(tmp_path, rank)[1:] for rank in range(2)] == [["ready", name, "saved"]] * 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "worker.py"]  # nothing temporary
@@ -91,7 +91,7 @@ def test_a_signal_while_workers_still_import_is_not_lost(tmp_path):
     process = start(tmp_path, "imports")
     wait_for(1, tmp_path)
     process.terminate()
-    assert process.wait(25) == 0
+    assert process.wait(20) == 0
     assert [told(tmp_path, rank)[1:] for rank in range(2)] == [["ready", "SIGTERM", "saved"]] * 2
 
 
@@ -100,14 +100,14 @@ def test_a_run_that_was_stopped_can_be_told_from_one_that_has_ended(tmp_path, sa
     process = start(tmp_path, "asks", STOP_EXIT_CODE=said)
     wait_for(2, tmp_path)
     process.terminate()
-    assert process.communicate(timeout=25) == (None, "") and process.returncode == code
+    assert process.communicate(timeout=20) == (None, "") and process.returncode == code
 
 
 def test_a_worker_that_cannot_save_is_an_error(tmp_path):
     process = start(tmp_path, "fails")
     wait_for(2, tmp_path)
     process.terminate()
-    _, stderr = process.communicate(timeout=25)
+    _, stderr = process.communicate(timeout=20)
     assert process.returncode == 2 and stderr.startswith("error: process ") and stderr.count("\n") == 1
 
 
@@ -118,7 +118,7 @@ def test_workers_that_had_nothing_to_save_yet_end_the_run_without_a_word(tmp_pat
     process.terminate()
     for rank in range(2):
         os.kill(int(told(tmp_path, rank)[0]), signal.SIGTERM)
-    assert process.communicate(timeout=25) == (None, "") and process.returncode == 143
+    assert process.communicate(timeout=20) == (None, "") and process.returncode == 143
 
 
 def test_a_second_ctrl_c_ends_workers_that_hang(tmp_path):
@@ -128,9 +128,9 @@ def test_a_second_ctrl_c_ends_workers_that_hang(tmp_path):
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1.2)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=25)
+    _, stderr = process.communicate(timeout=5)
     assert (process.returncode, stderr) == (130, f"{STOPPING}\n")
-    no_worker_is_left(tmp_path, 25)
+    no_worker_is_left(tmp_path, 1)
 
 
 def test_a_stop_before_any_worker_was_started(tmp_path):
@@ -139,7 +139,7 @@ def test_a_stop_before_any_worker_was_started(tmp_path):
     wait_until(lambda: list(tmp_path.glob("qgface-*")))
     time.sleep(4)  # torch is imported; both before and after that, nothing runs yet
     process.terminate()
-    assert process.communicate(timeout=25) == (None, "") and process.returncode == 143
+    assert process.communicate(timeout=5) == (None, "") and process.returncode == 143
 
 
 @pytest.mark.parametrize("how", ["ignorant", "entry"])
@@ -147,7 +147,7 @@ def test_workers_do_not_outlive_a_launcher_that_is_killed(tmp_path, how):
     process = start(tmp_path, how)
     wait_for(1, tmp_path)
     process.kill()
-    no_worker_is_left(tmp_path, 25)
+    no_worker_is_left(tmp_path, 3)
     process.communicate()
 
 

@@ -52,7 +52,7 @@ def launcher(monkeypatch, tmp_path):
 def test_a_signal_is_noted_and_the_run_saves(number, name):
     process = loop()
     process.send_signal(getattr(signal, number))
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=20)
     assert (process.returncode, stdout) == (0, f"{name}\nsaved\n")
     assert stderr == (f"{STOPPING}\n" if name == "Ctrl-C" else "")
 
@@ -65,7 +65,7 @@ def test_a_second_ctrl_c_stops_at_once_and_one_that_bounces_does_not():
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(1.2)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=10)
     assert (process.returncode, stderr) == (130, f"{STOPPING}\n")
 
 
@@ -75,7 +75,7 @@ def test_further_sigterms_change_nothing():
     assert process.stdout.readline() == "SIGTERM\n"
     time.sleep(1.1)
     process.terminate()
-    stdout, _ = process.communicate(timeout=60)
+    stdout, _ = process.communicate(timeout=20)
     assert (process.returncode, stdout) == (0, "saved\n")
 
 
@@ -85,7 +85,7 @@ def test_a_hangup_that_is_ignored_stays_ignored():
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.5)
     process.terminate()
-    assert process.communicate(timeout=60)[0] == "SIGTERM\nsaved\n"
+    assert process.communicate(timeout=20)[0] == "SIGTERM\nsaved\n"
 
 
 def test_the_earlier_handlers_come_back():

@@ -79,7 +79,7 @@ def test_a_process_that_was_suspended_goes_on(tmp_path):
     process.send_signal(signal.SIGSTOP)
     time.sleep(3)
     process.send_signal(signal.SIGCONT)
-    assert process.communicate(timeout=60) == ("done\n", None) and process.returncode == 0
+    assert process.communicate(timeout=10) == ("done\n", None) and process.returncode == 0
 
 
 def test_a_run_that_failed_is_watched_no_longer(alarms):

@@ -22,7 +22,7 @@ def fill(task: int, images: np.ndarray) -> tuple[int, int, int]:
     return task, task, os.getpid()
 
 
-def end(pids: set[int], seconds: float = 60) -> bool:
+def end(pids: set[int], seconds: float = 10) -> bool:
     deadline = time.time() + seconds
     while any(map(is_running, pids)) and time.time() < deadline:
         time.sleep(0.02)
