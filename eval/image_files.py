@@ -99,12 +99,17 @@ class ImageFiles:
 
 
 def list_images(folder: Path | str) -> list[str]:
-    """Paths below `folder`, with slashes, of the image files in it and its folders, in name order; hidden ones not."""
+    """Of `list_files` those that are images."""
+    return [name for name in list_files(folder) if is_image(name)]
+
+
+def list_files(folder: Path | str) -> list[str]:
+    """Paths below `folder`, with slashes, of the files in it and its folders, in name order; hidden ones not."""
     names = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = Path(parent).relative_to(folder)
-        names += [(below / file).as_posix() for file in files if is_image(file) and not file.startswith(".")]
+        names += [(below / file).as_posix() for file in files if not file.startswith(".")]
     return sorted(names)
 
 

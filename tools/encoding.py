@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.image_files import list_images
+from eval.image_files import list_files
 from recognition import FaceEncoder
 from recognition.yunet import YuNet
 from utils.cli import Parser
@@ -69,7 +69,8 @@ def find_photos(sources: Iterable[Path]) -> Photos:
     paths, names = [], []
     for source in sources:
         if source.is_dir():
-            found, note = list_images(source), passed_over(source, source.rglob("*"))
+            files = list_files(source)
+            found, note = [name for name in files if is_image(name)], passed_over(source, files)
             if not found:
                 raise ValueError(note or f"{source} holds no images ({', '.join(SUFFIXES)})")
             if note:
