@@ -97,7 +97,8 @@ def test_what_the_user_has_set_stays(monkeypatch):
 
 def test_a_script_of_the_users_own_is_started_by_name(tmp_path):
     script = tmp_path / "own.py"
-    script.write_text("import os, sys\nfrom utils.stop import Stop\nprint(os.environ['WORLD_SIZE'], sys.argv[1:])\n")
+    said = "f\"{os.environ['WORLD_SIZE']} {sys.argv[1:]}\\n\""
+    script.write_text(f"import os, sys\nfrom utils.stop import Stop\nos.write(1, {said}.encode())\n")  # in one piece
     words = [sys.executable, "-m", "utils.start", str(script), "lr=0.05"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NPROC": "2"}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
