@@ -128,14 +128,17 @@ def _reason(path: Path, error: Exception) -> str:
     """Why it cannot be read, in a few words: what torch says of a damaged file is long, and about its own code."""
     if isinstance(error, inert.Refused):
         return str(error)
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
     if isinstance(error, MemoryError) or "allocate" in str(error):
         return "there is no memory for what it states"
-    with open(path, "rb") as file:
-        start = file.read(4)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+    except OSError as trouble:
+        return trouble.strerror or str(trouble)
     if not start:
         return "the file is empty"
-    if start == b"PK\x03\x04" and not zipfile.is_zipfile(path):
+    if start == b"PK\x03\x04" and not zipfile.is_zipfile(path):  # PyTorch may seek to before its start: an OSError
         return "its end is missing; copy or download it again"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
     return "it is damaged, or a file of another kind"

@@ -329,12 +329,27 @@ def test_pairs_of_one_kind(figures, trained, threshold, colour):
     assert [to_hex(patch.get_edgecolor()) for patch in figures[0].axes[0].patches] == [colour] * 3
 
 
+def test_pairs_by_a_threshold_that_moved(figures, trained):
+    keys = {"quality_threshold": 1.0, "quality_lq_share": 0.1}  # all would be LQ where it started
+    folder = trained({"norm_mean": 20.0, "norm_std": 100.0}, **keys)
+    (folder / "metrics.jsonl").write_text(
+        '{"step": 1, "time": 0.5, "threshold": 1.0}\n{"step": 2, "time": 0.6, "threshold": 0.0}\n'
+        '{"step": 2, "time": 0.7, "val/lfw/accuracy": 0.5}\n'
+    )
+    run("pairs", folder, "--faces", 3)
+    assert [to_hex(patch.get_edgecolor()) for patch in figures[0].axes[0].patches] == [GREEN] * 3
+    assert "not above b = 0: 0 of the 3 pairs" in caption(figures[0])
+    (folder / "metrics.jsonl").write_text('{"step": 1, "time": 0.5}\n')
+    with pytest.raises(ValueError, match="its threshold moved, and metrics.jsonl does not say where to"):
+        run("pairs", folder, "--faces", 3)
+
+
 def test_runs_that_have_no_pairs_to_show(figures, trained, tmp_path, data):
     norms = {"norm_mean": 20.0, "norm_std": 100.0}
     for given, keys, message in [
         (norms, {"views": ["original"]}, r"views=\['original'\].*expected a run on pairs"),
         (norms, {"quality_threshold": None}, "quality_threshold=None; expected a run on pairs"),
-        (norms, {"quality_lq_share": 0.1}, "quality_lq_share=0.1: its threshold moved"),
+        (norms, {"quality_lq_share": 0.1}, "metrics.jsonl cannot be read"),
         (norms, {"quality_source": "sharpness"}, "quality_source='sharpness': its pairs are not judged by a model"),
         (norms, {"rec": str(tmp_path / "gone")}, "gone does not exist"),
         ({}, {}, "does not say its feature norms' mean and deviation"),

@@ -14,9 +14,8 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from tools.figures import page
+from tools.figures import page, recorded
 from utils.cli import Parser
-from utils.log_lines import read_metrics
 
 KINDS = {"positive": ("-", "o"), "negative": ("--", "s")}  # dashes and marker
 COLUMNS = tuple(f"diag/{kind}_difference" for kind in KINDS)
@@ -39,9 +38,9 @@ def main(words: list[str]) -> None:
     figure = page.new_page("Feature difference of query and key in the contrast, by queue", 8, 5.4)
     axes = figure.subplots()
     lines, averaged = [], 1
-    for row, (name, recorded) in enumerate(curves.items()):
-        step, positive, negative = averages(recorded, POINTS)
-        averaged = max(averaged, -(-len(recorded.step) // POINTS))
+    for row, (name, curve) in enumerate(curves.items()):
+        step, positive, negative = averages(curve, POINTS)
+        averaged = max(averaged, -(-len(curve.step) // POINTS))
         for kind, values in (("positive", positive), ("negative", negative)):
             dashes, marker = KINDS[kind]
             lines += axes.plot(
@@ -70,19 +69,15 @@ def read_curves(run: Path) -> Curves:
     Raises:
         ValueError: no such file, a line that is none, or no line with them.
     """
-    path = Path(run) / "metrics.jsonl" if Path(run).is_dir() else Path(run)
-    rows = []
-    for number, line in enumerate(_lines(path), 1):
-        try:
-            values = read_metrics(line)
-        except (ValueError, LookupError, TypeError):
-            raise ValueError(f"{path}: line {number} is not one of metrics.jsonl") from None
-        if all(values.get(column) is not None for column in COLUMNS):
-            rows.append((values["step"], *(values[column] for column in COLUMNS)))
+    rows = [
+        (values["step"], *(values[column] for column in COLUMNS))
+        for values in recorded.metrics(run)
+        if all(values.get(column) is not None for column in COLUMNS)
+    ]
     if not rows:
         raise ValueError(
-            f"{path} has no line with {' and '.join(COLUMNS)}; a run with pool='proxy', 'momentum' or 'batch' writes "
-            "them every diagnose_every=100 steps"
+            f"{run}: metrics.jsonl has no line with {' and '.join(COLUMNS)}; a run with pool='proxy', 'momentum' or "
+            "'batch' writes them every diagnose_every=100 steps"
         )
     return Curves(*np.array(rows, float).T)
 
@@ -93,16 +88,6 @@ def averages(curves: Curves, points: int) -> Curves:
     starts = np.arange(0, len(curves.step), step)
     counts = np.diff([*starts, len(curves.step)])
     return Curves(*(np.add.reduceat(values, starts) / counts for values in curves))
-
-
-def _lines(path: Path) -> list[bytes]:
-    """The whole lines of the file: a run that still writes may have a torn one at its end."""
-    try:
-        return path.read_bytes().split(b"\n")[:-1]
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be read ({error.strerror or error}); expected the folder of a run, with metrics.jsonl"
-        ) from None
 
 
 def _names(options: argparse.Namespace) -> list[str]:

@@ -22,7 +22,7 @@ from recognition.data.sources import open_source
 from recognition.embedder import Embedder
 from recognition.models import open_model, run_config
 from recognition.quality import NormStatistics, partition
-from tools.figures import page
+from tools.figures import page, recorded
 from tools.inspect.augment import different_people
 from tools.inspect.sheet import GREEN, RED
 from utils import parallel
@@ -134,7 +134,8 @@ def _config(run: Path) -> dict:
     """The run's config, with what decides about its pairs.
 
     Raises:
-        ValueError: it is not there, or the run has no pairs, no threshold, one that moved, or one on another quality.
+        ValueError: it is not there, or the run has no pairs, no threshold, one that moved nobody knows where to, or
+            one on another quality.
     """
     config = run_config(run / "model.pt")
     keys = ("rec", "seed", "views", "augment", "augment_options", "quality_scale", "quality_threshold")
@@ -150,11 +151,14 @@ def _config(run: Path) -> dict:
             f"{run} has quality_source={config['quality_source']!r}: its pairs are not judged by a model; expected a "
             "run with 'norm'"
         )
-    if config.get("quality_lq_share") is not None:
-        raise ValueError(
-            f"{run} has quality_lq_share={config['quality_lq_share']:g}: its threshold moved and model.pt does not say "
-            "where to; expected a run with a fixed one"
-        )
+    if config.get("quality_lq_share") is not None:  # beyond the paper: the threshold moved
+        moved = [line["threshold"] for line in recorded.metrics(run) if line.get("threshold") is not None]
+        if not moved:
+            raise ValueError(
+                f"{run} has quality_lq_share={config['quality_lq_share']:g}: its threshold moved, and metrics.jsonl "
+                "does not say where to"
+            )
+        config = {**config, "quality_threshold": moved[-1]}
     return config
 
 

@@ -177,6 +177,15 @@ def rewritten(path, change) -> None:
             archive.writestr(name, change(name, data))
 
 
+def test_a_model_is_said_to_be_cut_wherever_it_was_cut(tmp_path):
+    torch.save({"weight": torch.arange(5000.0)}, tmp_path / "whole.pt")
+    data = (tmp_path / "whole.pt").read_bytes()
+    for size in range(1000, len(data), 1000):  # PyTorch looks for the end before the start of some of them
+        (tmp_path / "cut.pt").write_bytes(data[:size])
+        with pytest.raises(ValueError, match=r"cut.pt is not a PyTorch state dict: its end is missing; copy or"):
+            read_tensors(tmp_path / "cut.pt")
+
+
 def test_damaged_files(tmp_path, lightning):
     whole = tmp_path / "whole.ckpt"
     torch.save({"state_dict": TENSORS, "c": lightning.Callback()}, whole)
