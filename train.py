@@ -22,6 +22,7 @@ from eval.table import results_table
 from eval.targets import open_targets
 from recognition.backbones import get_backbone
 from recognition.build import (
+    autocast_dtype,
     compiled,
     make_contrast_weight,
     make_diagnostics,
@@ -99,10 +100,9 @@ def main(words: list[str]) -> int:
         encoder = MomentumEncoder(backbone, cfg.encoder_momentum)
     optimizer = make_optimizer(cfg, backbone)
     row_optimizer = RowOptimizer(cfg.optimizer, objective.head.weight, cfg.momentum, cfg.weight_decay)
-    amp_dtype = getattr(torch, cfg.amp_dtype)
-    amp = cfg.fp16 and not cpu
+    amp_dtype = autocast_dtype(cfg, world.device.type)
     quality_is_known = cfg.quality_source == "sharpness"
-    scaler = torch.amp.GradScaler(world.device.type, enabled=amp and amp_dtype == torch.float16, growth_interval=100)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=amp_dtype == torch.float16, growth_interval=100)
     diagnostics = make_diagnostics(cfg, objective, backbone, scaler)
     state = TrainingState(backbone, objective, optimizer, row_optimizer, encoder, diagnostics.sample)
     networks = [backbone] if encoder is None else [backbone, encoder]
@@ -149,7 +149,7 @@ def main(words: list[str]) -> int:
                 images, labels = normalise(batch.images, world.device), batch.labels.to(world.device, non_blocking=True)
                 waits = world.size > 1 and batch is not batches[-1]
                 with network.no_sync() if waits else contextlib.nullcontext():
-                    with torch.autocast(world.device.type, amp_dtype, enabled=amp):
+                    with torch.autocast(world.device.type, amp_dtype, enabled=amp_dtype is not None):
                         h_pVD = network(images).unflatten(0, (len(labels), -1))
                         key_h_pD = encoder(images[:: len(cfg.views)]) if encoder is not None else None
                     known_pV = loader.sharpness(epoch, batch, world.device) if quality_is_known else None

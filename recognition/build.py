@@ -23,6 +23,16 @@ from recognition.variant import Variant
 from utils import parallel
 
 
+def autocast_dtype(cfg, kind: str) -> torch.dtype | None:
+    """What the network computes in on a kind of device ("cuda", "cpu"); None: float32.
+
+    A CPU takes part with bfloat16 alone, which some have instructions for: none gains by float16.
+    """
+    if not cfg.fp16 or (kind == "cpu" and cfg.amp_dtype == "float16"):
+        return None
+    return getattr(torch, cfg.amp_dtype)
+
+
 def make_loader(cfg, source, sampler: GlobalBatchSampler, world: parallel.World) -> Loader | DaliLoader:
     """Batches of views: made by worker processes, or by DALI on the GPU."""
     if cfg.dali:

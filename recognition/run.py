@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from recognition.build import autocast_dtype
 from recognition.models import save_model
 from recognition.state import TrainingState
 from utils import checkpoint, parallel, project, resume
@@ -118,7 +119,8 @@ def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, sta
     """What is about to run, in three lines."""
     ended = "; the run has ended already" if start_step >= last_step else ""
     method = f"loss {cfg.loss}, threshold {cfg.quality_threshold}, pool {cfg.pool}, views {' + '.join(cfg.views)}"
-    precision = f"autocast {cfg.amp_dtype}" if cfg.fp16 and world.device.type == "cuda" else "float32"
+    autocast = autocast_dtype(cfg, world.device.type)
+    precision = "float32" if autocast is None else f"autocast {cfg.amp_dtype}"
     return (
         f"data    {source.name}: {len(source)} images of {source.num_classes} identities; "
         f"evaluation {', '.join(targets) or 'none'}\n"

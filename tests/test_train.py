@@ -115,6 +115,19 @@ def test_the_other_ways_to_train(data, tmp_path, words):
     assert len(totals) == 2 * steps_per_epoch and (totals > 0).all()
 
 
+def test_a_cpu_computes_in_bfloat16_and_never_in_float16(data, tmp_path):
+    found = {}
+    for amp_dtype, said in (("none", "float32"), ("float16", "float32"), ("bfloat16", "autocast bfloat16")):
+        words = [] if amp_dtype == "none" else ["fp16=True", f"amp_dtype={amp_dtype}"]
+        done = train(data, *QGFACE, *words, "batch_size=8", "max_step=4", f"output={tmp_path / amp_dtype}")
+        assert done.returncode == 0, done.stderr
+        assert f"1 x cpu, {said}" in done.stdout
+        found[amp_dtype] = losses(tmp_path / amp_dtype)
+    assert torch.equal(found["float16"], found["none"])
+    assert not torch.equal(found["bfloat16"], found["none"])
+    torch.testing.assert_close(found["bfloat16"][:1], found["none"][:1], rtol=0.02, atol=0.02)
+
+
 def test_accumulated_batches_are_one_large_batch(data, tmp_path):
     """Without statistics over the batch (CosFace), two batches of 6 give the gradient of one of 12."""
     for words in (["batch_size=12"], ["batch_size=6", "gradient_acc=2"]):

@@ -25,6 +25,7 @@ from prettytable import PrettyTable
 from configs.base import config as base
 from recognition import scaling, sharded
 from recognition.backbones import get_backbone
+from recognition.build import autocast_dtype
 from recognition.data.sources import open_source
 from recognition.scaling import GIB, MIB, Collective, Network, Setup
 from utils import config, project
@@ -150,7 +151,7 @@ def make_setup(cfg: EasyDict, classes: int, ranks: int, kind: str) -> Setup:
         queue_dtype=cfg.queue_dtype,
         memory_budget=cfg.memory_budget * MIB,
         block=sharded.block_size(torch.device(kind)),
-        half=cfg.fp16 and kind == "cuda",
+        half=autocast_dtype(cfg, kind) is not None,
         gradient_acc=cfg.gradient_acc,
     )
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from recognition import scaling
 from recognition.backbones import get_backbone
-from recognition.build import make_objective, make_optimizer
+from recognition.build import autocast_dtype, make_objective, make_optimizer
 from recognition.data.sampler import GlobalBatchSampler
 from recognition.momentum import MomentumEncoder
 from recognition.row_optimizer import RowOptimizer
@@ -26,7 +26,7 @@ from utils import parallel
 FEW, TIMES = 8, 5  # images of a step that a CPU measures, and how many of them
 FILL = 1024  # queue rows that are enqueued together
 KIND = (  # rows that are alike in these keys and in the number of images and views take as long for a step
-    *("network", "embedding_size", "dropout", "optimizer", "loss", "sample_rate", "fp16"),
+    *("network", "embedding_size", "dropout", "optimizer", "loss", "sample_rate", "fp16", "amp_dtype"),
     *("pool", "queue_size", "queue_dtype", "contrast_queries"),
 )
 CAVEAT = "from steps on random images here; without start-up, reading of images, evaluations and messages between GPUs"
@@ -65,10 +65,10 @@ class Training:
         images = torch.randn(count * views, 3, plan.SIDE, plan.SIDE, device=self.device)
         images = images.contiguous(memory_format=torch.channels_last)
         labels = torch.arange(count, device=self.device) % self.classes
-        autocast = {"dtype": getattr(torch, cfg.amp_dtype), "enabled": cfg.fp16 and kind != "cpu"}
+        dtype = autocast_dtype(cfg, kind)
 
         def step() -> None:
-            with torch.autocast(kind, **autocast):
+            with torch.autocast(kind, dtype, enabled=dtype is not None):
                 h_pVD = self.backbone(images).unflatten(0, (count, views))
                 key_h_pD = None
                 if self.encoder is not None:
