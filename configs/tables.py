@@ -28,11 +28,12 @@ class Table(NamedTuple):
 
 class Column(NamedTuple):
     """Numbers of results.json, as TARGET/METRIC: their mean is shown, in percent. `paper`: the column of PAPER that
-    they correspond to."""
+    they correspond to. `tested`: metrics in their place where people are drawn; empty: the same."""
 
     title: str
     metrics: tuple[str, ...]
     paper: str | None = None
+    tested: tuple[str, ...] = ()
 
 
 PAPER = ("d1", "d2", "d3", "TinyFace", "IJB-B", "HQ")  # columns of its Tables I to III
@@ -102,7 +103,8 @@ TABLES = {
     # What cannot matter on one device is left out: gated pairs as a constant, statistics of each rank. So is the
     # backbone, IR-34, but for its dropout: `network=adaface_ir34 dropout=0.4` is a word for all rows.
     "differences": Table(
-        "Each way in which the authors' released code departs from the paper, alone on top of E, and together",
+        "Ways in which the authors' released code departs from the paper, each alone on top of E (the resized crop on "
+        "top of C), and together",
         "Difference",
         {
             "none of them": Row({}, SETTING_E),
@@ -127,6 +129,9 @@ TABLES = {
             "direction with share 0.25": Row({"quality_source": "direction", "quality_lq_share": 0.25}),
             "consistency": Row({"consistency_weight": 1.0}),
             "both queries with share 0.25": Row({"contrast_queries": "both", "quality_lq_share": 0.25}),
+            "D with one view": Row({"views": ONE_VIEW, "quality_threshold": None, "pool": "none"}),
+            "half sampled down": Row({"augment_options": {"downsample_probability": 0.5}}),
+            "milder downsampling": Row({"augment_options": {"downsample_ratio": (0.1, 1.0)}}),
         },
     ),
 }
@@ -139,7 +144,7 @@ COLUMNS = {
         Column("SCface d2", ("scface/d2",), "d2"),
         Column("SCface d3", ("scface/d3",), "d3"),
         Column("TinyFace", ("tinyface/rank1",), "TinyFace"),
-        Column("IJB-B", ("ijbb/tar@far=1e-4",), "IJB-B"),
+        Column("IJB-B", ("ijbb/tar@far=1e-4",), "IJB-B", ("ijbb/strict_tar@far=1e-4",)),
         Column(
             "HQ avg.",
             ("lfw/accuracy", "cfp_fp/accuracy", "agedb_30/accuracy", "calfw/accuracy", "cplfw/accuracy"),

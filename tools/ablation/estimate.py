@@ -15,11 +15,10 @@ from torch import nn
 from recognition import scaling
 from recognition.backbones import get_backbone
 from recognition.build import autocast_dtype, make_objective, make_optimizer
-from recognition.data.sampler import GlobalBatchSampler
 from recognition.momentum import MomentumEncoder
 from recognition.row_optimizer import RowOptimizer
 from tools import plan
-from tools.ablation.runs import Study
+from tools.ablation.runs import Study, steps_per_epoch
 from tools.bench.measure import keep_freed_memory
 from utils import parallel
 
@@ -121,15 +120,14 @@ def estimates(study: Study, classes: int, images: int, ranks: int, device: torch
                     f"{name}: a step of {share} images of {len(cfg.views)} views does not fit on {device}; more "
                     "--gpus-per-run, or a smaller batch with gradient_acc"
                 ) from None
-        epoch = GlobalBatchSampler(images, pairs, cfg.seed).steps_per_epoch // cfg.gradient_acc
-        steps = min(epoch * cfg.num_epoch, cfg.max_step or sys.maxsize)
+        steps = min(steps_per_epoch(cfg, images, ranks) * cfg.num_epoch, cfg.max_step or sys.maxsize)
         hours = steps * cfg.gradient_acc * measured[kind] / 3600
         found[name] = Estimate(steps, hours, folder_size(cfg, classes, ranks, device, steps))
     return found
 
 
 def folder_size(cfg: EasyDict, classes: int, ranks: int, device: torch.device, steps: int) -> int:
-    """Bytes of checkpoints and model.pt at most; logs and results are small beside them."""
+    """Bytes of checkpoints and model.pt at most; logs and what evaluations leave come on top."""
     setup = plan.make_setup(cfg, classes, ranks, device.type)
     network = plan.measure(cfg.network, cfg.embedding_size, cfg.dropout)
     checkpoint = scaling.checkpoint_bytes(setup, network) + (ranks - 1) * scaling.checkpoint_bytes(setup)
@@ -171,5 +169,6 @@ def report(study: Study, found: dict[str, Estimate], ranks: int, jobs: int, wher
     return (
         f"{table.get_string()}\n{len(todo)} runs to go: {sum(hours):.1f} hours one after the other "
         f"({sum(hours) * ranks:.1f} device hours), {makespan(hours, jobs):.1f} with {jobs} at a time; "
-        f"{size / 1e9:.1f} GB of disk\nhours: {where}, {CAVEAT}"
+        f"{size / 1e9:.1f} GB of disk\nhours: {where}, {CAVEAT}\ndisk: checkpoints and models; evidence of evaluations "
+        "comes on top, of which IJB's is large"
     )

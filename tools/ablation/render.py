@@ -8,26 +8,29 @@ from typing import NamedTuple
 from prettytable import PrettyTable
 
 from configs.tables import PAPER, Column
+from eval.confidence import DRAWS
 from tools.ablation import results, significance
 from tools.ablation.runs import Study
 from tools.ablation.significance import Difference
 
 LEGEND = (
-    "Percent, mean ± standard deviation over seeds, the best mean of a column in bold; in brackets the paper's number, "
-    "from its own training and test sets"
+    "Percent, mean ± standard deviation over seeds, the best mean of a column in bold where all rows have the same "
+    "seeds; in brackets the paper's number, from its own training and test sets"
 )
 TESTS = (
-    "percentage points, mean over the seeds that both rows have, and two p-values: paired t-test over seeds / paired "
-    "bootstrap over the people of the test set. Neither is corrected for the number of comparisons"
+    "percentage points, mean over the seeds that both rows have (n of them where they are not all), and two p-values: "
+    "paired t-test over seeds / paired bootstrap over the people of the test set, or its pairs where nobody knows whom "
+    "they show. Neither is corrected for the number of comparisons"
 )
+LEAST = 2 / (DRAWS + 1)  # that the bootstrap can tell
 LATEX = {
-    **{"±": r"$\pm$", "×": r"$\times$", "✓": r"\checkmark", "<": "$<$", ">": "$>$", "\\": r"\textbackslash{}"},
-    **{"~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"±": r"$\pm$", "≤": r"$\leq$", "×": r"$\times$", "✓": r"\checkmark", "<": "$<$", ">": "$>$"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
     **{letter: f"\\{letter}" for letter in "%&_#${}"},
 }
 CSV = (
     *("table", "row", "run", "column", "mean", "std", "seeds", "values", "paper"),
-    *("against", "difference", "p_seeds", "p_people"),
+    *("against", "difference", "paired_seeds", "p_seeds", "p_people"),
 )
 
 
@@ -52,9 +55,9 @@ def grid(study: Study, name: str) -> Grid:
     """A table in the paper's form, ours beside the paper's numbers."""
     table = study.tables[name]
     runs = [study.runs[study.rows[name, row]] for row in table.rows]
-    columns = []
+    columns, usual = [], results.usual(study)
     for column in study.columns:
-        numbers = [results.number(of_row, column) for of_row in runs]
+        numbers = [results.number(of_row, column, usual) for of_row in runs]
         marked = results.best(numbers)
         papers = [_paper(row.paper, column) for row in table.rows.values()]
         columns.append(
@@ -71,13 +74,13 @@ def grid(study: Study, name: str) -> Grid:
 
 def comparison(study: Study, name: str, against: str) -> Grid:
     """A table's rows against the runs of one row, which may be another table's."""
-    table, theirs = study.tables[name], study.runs[against]
+    table, theirs, usual = study.tables[name], study.runs[against], results.usual(study)
     rows = []
     for row in table.rows:
         ours = study.rows[name, row]
         if ours != against:
-            found = [significance.compare(study.runs[ours], theirs, column) for column in study.columns]
-            rows.append([Cell(row), *(Cell(difference(x)) for x in found)])
+            found = [significance.compare(study.runs[ours], theirs, column, usual) for column in study.columns]
+            rows.append([Cell(row), *(Cell(difference(x, len(theirs))) for x in found)])
     headings = [table.heading, *(column.title for column in study.columns)]
     return Grid(f"Table {name} against {against}", f"Each row less {against}: {TESTS}.", headings, rows)
 
@@ -88,9 +91,10 @@ def ledger(study: Study) -> Grid:
     for run in study.every():
         hours = results.hours(run) if run.ended else None
         where = results.machine(run) if run.ended else "-"
-        rows.append([Cell(run.name), Cell(str(run.seed)), Cell("-" if hours is None else f"{hours:.2f}"), Cell(where)])
-    caption = "Hours of steps and evaluations, without start-up and what stops took."
-    return Grid("Runs", caption, ["run", "seed", "hours", "machine"], rows)
+        took, code = "-" if hours is None else f"{hours:.2f}", results.code(run) if run.ended else "-"
+        rows.append([Cell(run.name), Cell(str(run.seed)), Cell(took), Cell(where), Cell(code)])
+    caption = "Hours of steps and evaluations, without start-up and what stops took; machine and code it ended with."
+    return Grid("Runs", caption, ["run", "seed", "hours", "machine", "code"], rows)
 
 
 def shown(number: results.Number) -> str:
@@ -100,11 +104,12 @@ def shown(number: results.Number) -> str:
     return f"{number.mean:.2f}" + ("" if number.std is None else f" ± {number.std:.2f}")
 
 
-def difference(found: Difference | None) -> str:
-    """ "-1.20 (0.031 / < 0.001)"."""
+def difference(found: Difference | None, seeds: int) -> str:
+    """ "-1.20 (0.031 / ≤ 0.002)", of `seeds`; of fewer, "-1.20 (n = 2: 0.031 / ≤ 0.002)"."""
     if found is None:
         return "-"
-    return f"{found.points:+.2f} ({_p(found.p_seeds)} / {_p(found.p_people)})"
+    few = "" if found.seeds == seeds else f"n = {found.seeds}: "
+    return f"{found.points:+.2f} ({few}{_p(found.p_seeds)} / {_p(found.p_people, LEAST)})"
 
 
 def as_text(grid: Grid, bold: Callable[[str], str]) -> str:
@@ -141,19 +146,18 @@ def as_latex(grid: Grid) -> str:
 
 def as_csv(study: Study, against: str | None) -> str:
     """A line for each row and column, numbers in percent; `values` are the seeds'."""
-    text = io.StringIO()
+    text, usual = io.StringIO(), results.usual(study)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV)
     for name, table in study.tables.items():
         for row, content in table.rows.items():
             own = study.rows[name, row]
             for column in study.columns:
-                number = results.number(study.runs[own], column)
-                found = significance.compare(study.runs[own], study.runs[against], column) if against else None
-                points, _, *p_values = found or Difference(None, 0, None, None)
+                number, theirs = results.number(study.runs[own], column, usual), study.runs.get(against, {})
+                found = significance.compare(study.runs[own], theirs, column, usual)
                 seeds, values = (" ".join(map(str, x)) for x in (number.by_seed, number.by_seed.values()))
                 writer.writerow([name, row, own, column.title, number.mean, number.std, seeds, values,
-                                 _paper(content.paper, column), against, points, *p_values])  # fmt: skip
+                                 _paper(content.paper, column), against, *(found or [])])  # fmt: skip
     return text.getvalue()
 
 
@@ -167,5 +171,7 @@ def _paper(numbers: Sequence[float], column: Column) -> str:
     return f"{there[column.paper]:.2f}" if column.paper in there else ""
 
 
-def _p(p: float | None) -> str:
-    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+def _p(p: float | None, least: float = 0.0) -> str:
+    if p is None:
+        return "-"
+    return "< 0.001" if p < 0.001 else f"≤ {p:.3f}" if p <= least else f"{p:.3f}"

@@ -1,5 +1,6 @@
 """What runs have reached: the numbers of a table's columns, hours and machine."""
 
+import collections
 import itertools
 import json
 import shlex
@@ -40,27 +41,51 @@ def split(metric: str) -> tuple[str, str]:
     return target, name
 
 
-def source(run: Run, target: str) -> tuple:
-    """What a target's numbers come from: the digest of its data, and the version of the protocol."""
+class Source(NamedTuple):
+    """What a target's numbers come from: the data's digest, the protocol's version, and options of the evaluation."""
+
+    digest: str | None
+    protocol: int | None
+    options: str
+
+
+Usual = Mapping[str, Source]  # by target
+
+
+def source(run: Run, target: str) -> Source:
+    """Where a run has a target's numbers from."""
     where = content(run)["provenance"].get(target, {})
-    return where.get("data_digest"), where.get("protocol")
+    options = ", ".join(f"{key}={value!r}" for key, value in sorted(where.get("options", {}).items()))
+    return Source(where.get("data_digest"), where.get("protocol"), options)
 
 
-def value(run: Run, column: Column) -> float | None:
-    """Percent; None where the run has not ended or a target is missing."""
+def usual(study: Study) -> dict[str, Source]:
+    """Where most runs have their numbers from, by target: what is from elsewhere cannot be compared."""
+    found = collections.defaultdict(collections.Counter)
+    for run in study.every():
+        for target in content(run)["targets"]:
+            found[target][source(run, target)] += 1
+    return {target: sources.most_common(1)[0][0] for target, sources in found.items()}
+
+
+def value(run: Run, column: Column, usual: Usual) -> float | None:
+    """Percent; None where the run has not ended, or a target is missing or from elsewhere than most runs'."""
     pairs = [split(metric) for metric in column.metrics]
     found = [content(run)["targets"].get(target, {}).get(name) for target, name in pairs]
-    return None if None in found else 100 * statistics.fmean(found)
+    alike = all(source(run, target) == usual.get(target) for target, _ in pairs)
+    return None if None in found or not alike else 100 * statistics.fmean(found)
 
 
-def number(runs: Mapping[int, Run], column: Column) -> Number:
+def number(runs: Mapping[int, Run], column: Column, usual: Usual) -> Number:
     """A column of a row, from its runs by seed."""
-    values = {seed: value(run, column) for seed, run in runs.items()}
+    values = {seed: value(run, column, usual) for seed, run in runs.items()}
     return Number({seed: x for seed, x in values.items() if x is not None})
 
 
 def best(numbers: Sequence[Number], digits: int = 2) -> list[bool]:
-    """Which rows have the highest mean, as it is shown: several may."""
+    """Which rows have the highest mean, as it is shown: several may, and none where rows have different seeds."""
+    if len({tuple(x.by_seed) for x in numbers if x.by_seed}) > 1:
+        return [False] * len(numbers)
     shown = [None if x.mean is None else round(x.mean, digits) for x in numbers]
     highest = max((x for x in shown if x is not None), default=None)
     return [x is not None and x == highest for x in shown]
@@ -73,9 +98,12 @@ def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
         digests: of the targets that are there, by name.
     """
     lines, wanted = [], {split(metric)[0] for column in study.columns for metric in column.metrics}
-    expected = {target: digest for target, digest in digests.items() if target in wanted}
+    expected, most = {target: digest for target, digest in digests.items() if target in wanted}, usual(study)
     for run in [run for run in study.every() if run.ended]:
-        again = [target for target, digest in expected.items() if source(run, target)[0] != digest]
+        again = [target for target, digest in expected.items() if source(run, target).digest != digest]
+        for target in sorted(wanted & set(content(run)["targets"])):
+            if (own := source(run, target)) != most[target]:
+                lines.append(f"{run} is left out of {target}: it has {_shown(own)}, most have {_shown(most[target])}")
         if again:
             model, data = shlex.quote(f"{run.folder}/model.pt"), shlex.quote(run.cfg.val_dir or "FOLDER")
             pairs = f" --pairs {run.cfg.val_pairs}" * any(target.startswith("cross_resolution") for target in again)
@@ -88,6 +116,11 @@ def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
             lines.append(f"{run}: no pair was found LQ, so that the contrast did nothing; norm_mean and norm_std in "
                          f"{run.folder}/metrics.jsonl may not have settled")  # fmt: skip
     return lines
+
+
+def _shown(source: Source) -> str:
+    digest = source.digest[:8] if source.digest else "none"
+    return f"protocol {source.protocol}, {source.options or 'no options'}, data {digest}"
 
 
 def log(run: Run) -> list[dict]:
@@ -123,3 +156,8 @@ def machine(run: Run) -> str:
     """What it was trained on, as its newest checkpoint says."""
     state = run.state()
     return f"{state['machine']}, torch {state['torch']}" if "machine" in state else "-"
+
+
+def code(run: Run) -> str:
+    """The version of the code that it ended with, as its newest checkpoint says."""
+    return str(run.state().get("code", "-"))

@@ -6,13 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from easydict import EasyDict
 
 from configs import tables
-from utils import config, resume
+from recognition.build import make_objective, make_schedule
+from recognition.data.sampler import GlobalBatchSampler
+from utils import config, parallel, resume
 from utils.checkpoint import CheckpointError, every, read_state
 from utils.project import ROOT
 
+FEW = 1000  # classes of an objective that is made to see whether it can be
 OWN = {"seed": "seeds=0,1,2", "output": "--output FOLDER"}  # keys that each run has its own of, and what sets them
 
 
@@ -191,6 +195,7 @@ def check(run: Run, data: Mapping[str, object], ranks: int) -> None:
         wanted = run.cfg.total_batch_size or run.cfg.batch_size * ranks
         now = {"total_batch_size": wanted, "num_classes": data["identities"], "num_image": data["images"]}
         now |= {"max_step": run.cfg.max_step} if run.ended else {}
+        now |= {"pretrained": run.cfg.pretrained}  # a run that goes on has its own weights, but began with these
         wrong += [f"{key}={saved[key]!r}, now {value!r}" for key, value in now.items() if saved[key] != value]
     except (ValueError, LookupError, TypeError):
         raise ValueError(f"{path} is no config of a run: remove the folder, or --output names another") from None
@@ -198,6 +203,29 @@ def check(run: Run, data: Mapping[str, object], ranks: int) -> None:
     wrong += [f"{key} {seen.get(key)!r}, now {data[key]!r}" for key in data if not wrong and seen.get(key) != data[key]]
     if wrong:
         raise ValueError(f"{run.folder} is another run: {'; '.join(wrong)}; --output names a folder for these")
+
+
+def steps_per_epoch(cfg: EasyDict, images: int, ranks: int) -> int:
+    """Optimizer steps that train.py makes of an epoch.
+
+    Raises:
+        ValueError: a batch is larger than the data.
+    """
+    pairs = cfg.total_batch_size or cfg.batch_size * ranks
+    return GlobalBatchSampler(images, pairs, cfg.seed, 0, ranks).steps_per_epoch // cfg.gradient_acc
+
+
+def check_method(run: Run, images: int, ranks: int) -> None:
+    """See that a run could be trained, without training it: that its keys go together, and make a step.
+
+    Raises:
+        ValueError: they do not; names the row.
+    """
+    try:
+        make_objective(run.cfg, FEW, parallel.World(0, 1, 0, torch.device("cpu")))
+        make_schedule(run.cfg, steps_per_epoch(run.cfg, images, ranks))
+    except ValueError as error:
+        raise ValueError(f"row {run.name}: {error}") from None
 
 
 def _hint(name: str, known) -> str:

@@ -16,7 +16,7 @@ from scipy import special  # not scipy.stats, which takes half a second to impor
 from configs.tables import Column
 from eval.confidence import mean_replicates, p_value
 from eval.results import read_evidence
-from tools.ablation.results import number, source, split
+from tools.ablation.results import Usual, number, split
 from tools.ablation.runs import Run
 
 SAME = 1e-9  # percentage points: rounding
@@ -31,17 +31,15 @@ class Difference(NamedTuple):
     p_people: float | None
 
 
-def compare(ours: Mapping[int, Run], theirs: Mapping[int, Run], column: Column) -> Difference | None:
-    """A row against another in one column; None where no seed has both."""
-    first, second = number(ours, column).by_seed, number(theirs, column).by_seed
+def compare(ours: Mapping[int, Run], theirs: Mapping[int, Run], column: Column, usual: Usual) -> Difference | None:
+    """A row against another in one column; None where no seed has both, evaluated alike."""
+    first, second = number(ours, column, usual).by_seed, number(theirs, column, usual).by_seed
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return None
     differences = [first[seed] - second[seed] for seed in seeds]
-    pairs = [[runs[seed] for seed in seeds] for runs in (ours, theirs)]
-    mine, other = (_replicates(runs, column) for runs in pairs)
-    known = mine is not None and other is not None and _same_people([*pairs[0], *pairs[1]], column)
-    p_people = p_value(mine, other) if known else None
+    mine, other = (_replicates([runs[seed] for seed in seeds], column) for runs in (ours, theirs))
+    p_people = None if mine is None or other is None else p_value(mine, other)
     return Difference(statistics.fmean(differences), len(seeds), paired_t(differences), p_people)
 
 
@@ -56,21 +54,16 @@ def paired_t(differences: list[float]) -> float | None:
     return float(2 * special.stdtr(n - 1, -abs(mean) / error))
 
 
-def _same_people(runs: list[Run], column: Column) -> bool:
-    """Whether all were evaluated on the same data by the same protocol, so that a draw is of the same people."""
-    targets = {split(metric)[0] for metric in column.metrics}
-    return all(len({source(run, target) for run in runs}) == 1 for target in targets)
-
-
 def _replicates(runs: list[Run], column: Column) -> np.ndarray | None:
-    """(draws,) of the column's mean over runs; None where evidence is missing.
+    """(draws,) of the column's mean over runs, all evaluated alike; None where evidence is missing.
 
     Sets of the same size have the same draws, although their people have nothing to do with each other: those of each
     further target are moved on by one.
     """
-    parts, targets = [], list(dict.fromkeys(split(metric)[0] for metric in column.metrics))
+    metrics = [split(metric) for metric in column.tested or column.metrics]
+    parts, targets = [], list(dict.fromkeys(target for target, _ in metrics))
     for run in runs:
-        for target, metric in map(split, column.metrics):
+        for target, metric in metrics:
             try:
                 evidence = read_evidence(run.results, target)
             except ValueError:  # it was removed, to save room

@@ -69,7 +69,8 @@ def main(words: list[str]) -> None:
     caption = (
         "Each frame: an original on the left, its augmented image on the right; below, the feature norm |h| and the "
         f"quality (ẑ+1)/2. A pair is LQ where the quality of one is not above b = {config['quality_threshold']:g}: "
-        f"{found} of the {count} pairs looked at."
+        f"{found} of the {count} pairs looked at. Norms: of the finished model in evaluation mode; ẑ: by the mean and "
+        "deviation that training ended with."
     )
     page.write(
         figure, caption, options.output, [Patch(color=RED, label="LQ pair"), Patch(color=GREEN, label="HQ pair")]

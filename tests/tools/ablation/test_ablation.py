@@ -114,8 +114,9 @@ def test_the_files(place, capsys):
 
 def test_p_values(place, capsys):
     """Against scipy's test over seeds, and the bootstrap of the mean over seeds."""
-    runs = study(place).runs
-    found = significance.compare(runs["Baseline"], runs["E"], COLUMNS[0])
+    made = study(place)
+    runs, usual = made.runs, results.usual(made)
+    found = significance.compare(runs["Baseline"], runs["E"], COLUMNS[0], usual)
     ours, theirs = [100 * 48 / 60, 100 * 46 / 60], [100 * 58 / 60, 100 * 54 / 60]
     assert found.points == pytest.approx(np.mean(ours) - np.mean(theirs)) and found.seeds == 2
     assert found.p_seeds == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
@@ -124,10 +125,11 @@ def test_p_values(place, capsys):
         flags = [np.random.default_rng(seed).permutation(np.arange(60) < RIGHT[name, seed][0]) for seed in SEEDS]
         draws[name] = np.mean([mean_replicates(x) for x in flags], axis=0)
     assert found.p_people == pytest.approx(p_value(draws["Baseline"], draws["E"])) and found.p_people < 0.05
-    assert significance.compare(runs["C"], runs["E"], COLUMNS[0]) is None
+    assert significance.compare(runs["C"], runs["E"], COLUMNS[0], usual) is None
     assert main(command(place, "against=E", "--report", "tables=I"), {}) == 0
     rows = shown_rows(capsys.readouterr().out)
-    assert ["Baseline", f"-15.00 ({found.p_seeds:.3f} / {found.p_people:.3f})"] in [row[:2] for row in rows]
+    assert found.p_people == 2 / 1001  # as small as 1,000 draws can tell
+    assert ["Baseline", f"-15.00 ({found.p_seeds:.3f} / ≤ 0.002)"] in [row[:2] for row in rows]
     assert not [row for row in rows if row[0] == "E" and "/ " in row[1]]  # not against itself
 
 
@@ -141,7 +143,8 @@ def little_run(folder, targets, digest="data"):
     """A run with the flags of each target's pairs."""
     records = {}
     for name, right in targets.items():
-        result = Result({"accuracy": float(right.mean())}, ("accuracy",), {}, {"right/accuracy": right})
+        metrics = {"accuracy": float(right.mean()), "other": 0.5}
+        result = Result(metrics, ("accuracy",), {}, {"right/accuracy": right})
         records[name] = Record(result, 1, digest, {})
     folder.mkdir()
     write_results(folder / "results.json", "model.pt", "0" * 64, records)
@@ -160,13 +163,20 @@ def test_people_of_several_sets_are_drawn_apart(tmp_path):
     assert both.mean() == pytest.approx(one.mean())
 
 
-def test_no_p_value_over_people_where_they_are_others(tmp_path):
+def test_what_is_tested_may_be_another_metric(tmp_path):
+    """InsightFace's TAR of IJB has no replicates, the strict one has."""
     flags = np.arange(50) < 30
-    ours = little_run(tmp_path / "ours", {"pairs": flags})
-    for name, digest, known in (("same", "data", True), ("other", "others", False)):
-        theirs = little_run(tmp_path / name, {"pairs": flags[::-1]}, digest)
-        found = significance.compare(ours, theirs, Column("", ("pairs/accuracy",)))
+    ours, theirs = (little_run(tmp_path / name, {"pairs": right}) for name, right in (("a", flags), ("b", flags[::-1])))
+    usual = {"pairs": results.source(ours[0], "pairs")}
+    for metrics, known in (((), False), (("pairs/accuracy",), True)):
+        found = significance.compare(ours, theirs, Column("", ("pairs/other",), None, metrics), usual)
         assert (found.p_people is not None) == known and found.points == 0
+
+
+def test_a_few_of_the_seeds_are_said():
+    found = significance.Difference(1.0, 2, 0.25, 0.5)
+    assert render.difference(found, 2) == "+1.00 (0.250 / 0.500)"
+    assert render.difference(found, 3) == "+1.00 (n = 2: 0.250 / 0.500)"
 
 
 def test_signs_that_a_format_means_otherwise():
@@ -177,9 +187,12 @@ def test_signs_that_a_format_means_otherwise():
 
 
 def test_ties_are_all_bold():
-    numbers = [results.Number(x) for x in ({0: 90.001}, {0: 90.004, 1: 90.0}, {0: 89.9}, {})]
+    numbers = [results.Number(x) for x in ({0: 90.001}, {0: 90.004}, {0: 89.9}, {})]
     assert results.best(numbers) == [True, True, False, False]
     assert numbers[0].std is None and numbers[3].mean is None
+    assert not any(
+        results.best([*numbers, results.Number({0: 80.0, 1: 95.0})])
+    )  # the others' second seed may be better
 
 
 def test_hours_leave_stops_out(place):
@@ -193,16 +206,30 @@ def test_hours_leave_stops_out(place):
     assert results.hours(study(place).runs["C"][0]) is None and results.machine(run) == "-"
 
 
-def test_what_is_of_other_data_is_named(place, capsys):
+@pytest.mark.parametrize(
+    "key, value, said",
+    [
+        ("data_digest", "1" * 64, "no options, data 11111111, most have protocol 1, no options, data "),
+        ("options", {"fusion": "none"}, "protocol 1, fusion='none', data "),
+    ],
+)
+def test_what_is_evaluated_otherwise_is_named_and_left_out(place, capsys, key, value, said):
     path = place / "out" / "runs" / "E_seed1" / "results.json"
     kept = path.read_text()
     content = json.loads(kept)
-    content["provenance"]["pairs"]["data_digest"] = "1" * 64
+    content["provenance"]["pairs"][key] = value
     path.write_text(json.dumps(content))
-    assert main(command(place, "tables=I", "--report"), {}) == 0
+    assert main(command(place, "tables=I", "against=E", "--report"), {}) == 0
     path.write_text(kept)
-    (note,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: ")]
-    assert "E seed 1 has no pairs of this data" in note and f"{path.parent}/model.pt" in note
+    out = capsys.readouterr().out
+    notes = [line for line in out.splitlines() if line.startswith("note: ")]
+    if key == "data_digest":
+        assert "E seed 1 has no pairs of this data" in notes.pop() and f"{path.parent}/model.pt" in out
+    (note,) = notes
+    assert note.startswith("note: E seed 1 is left out of pairs: it has protocol 1, ") and said in note
+    rows = shown_rows(out)
+    assert ["E", "Ours", "✓", "✓", "96.67 (92.31)", "95.33 (95.43)", "2/2"] in rows
+    assert ["Baseline", "-16.67 (n = 1: - / ≤ 0.002)"] in [row[:2] for row in rows]
 
 
 def test_a_contrast_that_did_nothing_is_named(place):
@@ -217,13 +244,14 @@ def test_a_contrast_that_did_nothing_is_named(place):
 
 def test_a_part_of_a_run_is_not_its_end(place):
     """Who evaluates the model of a run that was stopped writes its results.json."""
-    run = study(place).runs["E"][0]
+    made = study(place)
+    run, usual = made.runs["E"][0], results.usual(made)
     checkpoint = run.folder / "checkpoints" / "step_00000011"
     checkpoint.mkdir(parents=True)
     for last_step, ended in ((22, False), (11, True)):
         state = {"ranks": 1, "step": 11, "last_step": last_step}
         (checkpoint / "state.json").write_text(json.dumps(state))
-        assert run.ended == ended and bool(results.number({0: run}, COLUMNS[0]).by_seed) == ended
+        assert run.ended == ended and bool(results.number({0: run}, COLUMNS[0], usual).by_seed) == ended
     (checkpoint / "state.json").unlink()  # as where checkpoints were removed to save room
     assert run.ended
 
@@ -245,6 +273,7 @@ def test_a_word_says_its_value(value):
     assert (key, ast.literal_eval(text)) == ("key", value)
 
 
+NEW = ("--output", "/nowhere")
 MISTAKES = {
     "table": (["tables=I,IV"], "tables=IV: did you mean I? expected some of I, II, III"),
     "seeds": (["seeds=0,0"], "seeds=0,0: expected different whole numbers, as seeds=0,1,2"),
@@ -263,6 +292,13 @@ MISTAKES = {
     "another config": (["--report", "lr=0.01"], "E_seed0 is another run: lr=0.02, now 0.01; --output names a folder"),
     "another batch": (["--report", "batch_size=4"], "total_batch_size=8, now 4"),
     "shorter": (["--report", "max_step=2"], "max_step=None, now 2"),
+    "other weights": (["--report", "pretrained='a.pt'"], "pretrained=None, now 'a.pt'"),
+    "no step": (["--dry-run", "gradient_acc=12", *NEW], "row no: gradient_acc=12: an epoch has fewer batches than one"),
+    "batch": (
+        ["--dry-run", "batch_size=100", *NEW],
+        "row no: the total batch size 100 is larger than the data set of 88",
+    ),
+    "keys": (["--slurm", "contrast_queries=both", *NEW], "row momentum: contrast_queries='both' with pool='momentum'"),
 }
 
 
