@@ -42,20 +42,26 @@ def split(metric: str) -> tuple[str, str]:
 
 
 class Source(NamedTuple):
-    """What a target's numbers come from: the data's digest, the protocol's version, and options of the evaluation."""
+    """What a target's numbers come from: the data's digest, the protocol's version, and what of OPTIONS differs."""
 
     digest: str | None
     protocol: int | None
     options: str
 
 
+OPTIONS = {
+    "fusion": "sum",
+    "use_norm_score": True,
+    "use_detector_score": True,
+}  # of an evaluation, as training has them
 Usual = Mapping[str, Source]  # by target
 
 
 def source(run: Run, target: str) -> Source:
     """Where a run has a target's numbers from."""
     where = content(run)["provenance"].get(target, {})
-    options = ", ".join(f"{key}={value!r}" for key, value in sorted(where.get("options", {}).items()))
+    given = where.get("options", {})
+    options = ", ".join(f"{key}={given[key]!r}" for key in OPTIONS if given.get(key, OPTIONS[key]) != OPTIONS[key])
     return Source(where.get("data_digest"), where.get("protocol"), options)
 
 
@@ -120,7 +126,7 @@ def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
 
 def _shown(source: Source) -> str:
     digest = source.digest[:8] if source.digest else "none"
-    return f"protocol {source.protocol}, {source.options or 'no options'}, data {digest}"
+    return f"protocol {source.protocol}, {source.options or 'plain'}, data {digest}"
 
 
 def log(run: Run) -> list[dict]:

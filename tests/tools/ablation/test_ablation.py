@@ -209,7 +209,7 @@ def test_hours_leave_stops_out(place):
 @pytest.mark.parametrize(
     "key, value, said",
     [
-        ("data_digest", "1" * 64, "no options, data 11111111, most have protocol 1, no options, data "),
+        ("data_digest", "1" * 64, "plain, data 11111111, most have protocol 1, plain, data "),
         ("options", {"fusion": "none"}, "protocol 1, fusion='none', data "),
     ],
 )
@@ -230,6 +230,20 @@ def test_what_is_evaluated_otherwise_is_named_and_left_out(place, capsys, key, v
     rows = shown_rows(out)
     assert ["E", "Ours", "✓", "✓", "96.67 (92.31)", "95.33 (95.43)", "2/2"] in rows
     assert ["Baseline", "-16.67 (n = 1: - / ≤ 0.002)"] in [row[:2] for row in rows]
+
+
+def test_what_an_evaluation_says_of_the_model_is_no_difference(tmp_path):
+    """Training writes {"fusion": "sum"} and the model's facts, `python -m eval` its options too."""
+    plain = {"fusion": "sum", "use_norm_score": True, "use_detector_score": True}
+    found = []
+    for number, options in enumerate(
+        ({"fusion": "sum"}, {**plain, "digest": "3f", "mean": 127.5}, {**plain, "mean": 0.0})
+    ):
+        run = Run("a", 0, (), None, tmp_path / str(number))
+        run.folder.mkdir()
+        write_results(run.results, "m", "0", {"pairs": Record(Result({"x": 1.0}, (), {}, {}), 1, "d", options)})
+        found.append(results.source(run, "pairs"))
+    assert found[0] == found[1] == found[2] == results.Source("d", 1, "")
 
 
 def test_a_contrast_that_did_nothing_is_named(place):
