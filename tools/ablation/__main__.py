@@ -58,8 +58,8 @@ def main(arguments: list[str], environment: Mapping[str, str] = os.environ) -> i
     _, targets, facts = train.open_data(EasyDict(cfg), parallel.World(0, 1, 0, torch.device("cpu")))
     for run in study.every():
         runs.check(run, facts, ranks)
-        if not options.report:
-            runs.check_method(run, facts["images"], ranks)
+    for by_seed in study.runs.values() if not options.report else ():
+        runs.check_method(next(iter(by_seed.values())), facts["images"], ranks)
     todo = [run for run in study.every() if not run.ended]
 
     if options.dry_run:
