@@ -129,6 +129,8 @@ TABLES = {
             "direction with share 0.25": Row({"quality_source": "direction", "quality_lq_share": 0.25}),
             "consistency": Row({"consistency_weight": 1.0}),
             "both queries with share 0.25": Row({"contrast_queries": "both", "quality_lq_share": 0.25}),
+            "weak contrast on every pair": Row({"quality_threshold": None, "contrast_weight": 0.2}),
+            "A with both views": Row({"augment": "adaface", "quality_threshold": None, "pool": "none"}),
             "D with one view": Row({"views": ONE_VIEW, "quality_threshold": None, "pool": "none"}),
             "half sampled down": Row({"augment_options": {"downsample_probability": 0.5}}),
             "milder downsampling": Row({"augment_options": {"downsample_ratio": (0.1, 1.0)}}),

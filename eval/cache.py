@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,8 @@ def embedded(embed: Embed, target: Target, fusion: str, model: dict[str, object]
     """
 
     def make() -> Features:
-        with tqdm(total=len(target.images), desc=target.name, unit="image", dynamic_ncols=True, mininterval=1) as bar:
+        options = {"dynamic_ncols": True, "mininterval": 1 if sys.stderr.isatty() else 60}
+        with tqdm(total=len(target.images), desc=target.name, unit="image", **options) as bar:
             return extract(embed, target.images, fusion, bar.update)
 
     if folder is None:

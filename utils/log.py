@@ -1,4 +1,5 @@
-"""What a run writes while it trains: a progress bar, metrics.jsonl, diagnostics.jsonl, TensorBoard, damaged.txt.
+"""What a run writes while it trains: a progress bar (where there is no terminal, lines), metrics.jsonl,
+diagnostics.jsonl, TensorBoard, damaged.txt.
 
 metrics.jsonl, and diagnostics.jsonl for histograms, are the truth. TensorBoard's file is made from them at every start,
 so that all go on without gaps or doubles wherever the run was killed and whichever step it is resumed from.
@@ -6,6 +7,7 @@ so that all go on without gaps or doubles wherever the run was killed and whiche
 
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -49,7 +51,8 @@ class RunLog:
         for _, values in lines:
             self._remember_evaluation(values)
         self._replace_files()
-        self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, mininterval=1.0)
+        self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, mininterval=1.0, disable=None)
+        self.total, self.written = total, start  # `written`: the step of the last line
         if unread := unread + also_unread + unread_too:
             files = "metrics.jsonl, diagnostics.jsonl and damaged.txt"
             self.say(f"note: {unread} unreadable lines of {files} were dropped")
@@ -74,13 +77,18 @@ class RunLog:
         if values is None:
             return
         now = time.perf_counter()
-        rate = self.clock_samples / (now - self.clock)
-        self.clock, self.clock_samples = now, 0
+        spent, self.clock = now - self.clock, now
+        rate, self.clock_samples = self.clock_samples / spent, 0
+        left = spent / (step - self.written) * (self.total - step)
+        self.written = step
         self._write(step, {**values, "samples_per_s": rate})
-        self.bar.set_postfix_str(
+        text = (
             f"loss {values['loss_classification']:.3f}+{values['loss_contrastive']:.3f} lr {values['lr']:.4g} "
             f"LQ {values['lq_pairs']:.0%} {rate:.0f} img/s"
         )
+        if self.bar.disable:  # no terminal: a bar would be one endless line
+            self.say(f"step {step}/{self.total} epoch {values['epoch']} {text} left {tqdm.format_interval(left)}")
+        self.bar.set_postfix_str(text)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Write a line of evaluation results; those that the step has already are left out.
@@ -134,9 +142,10 @@ class RunLog:
             self.clock += time.perf_counter() - self.paused
 
     def say(self, text: str) -> None:
-        """Print above the progress bar."""
+        """Print above the progress bar, at once."""
         if self.enabled:
             tqdm.write(text)
+            sys.stdout.flush()
 
     def flush(self) -> None:
         """Return when all lines are on the disk itself, so that a power cut leaves no gap before a checkpoint."""

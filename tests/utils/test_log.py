@@ -235,14 +235,14 @@ from utils.log import RunLog
 
 log = RunLog(Path(sys.argv[1]), 10**6, 0, enabled=True)
 for step in range(1, 10**6):
-    rest = dict.fromkeys(("lr", "loss_classification", "loss_contrastive", "lq_pairs"), step / 7)
+    rest = dict.fromkeys(("epoch", "lr", "loss_classification", "loss_contrastive", "lq_pairs"), step / 7)
     log.step(step, 8, rest)
     log.scalars(step, {"val/lfw/accuracy": 1 / step})
 """
 
 
 def test_sigkill(tmp_path, root):
-    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], cwd=root, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-c", ENDLESS, str(tmp_path)], cwd=root, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         if (tmp_path / "metrics.jsonl").exists() and (tmp_path / "metrics.jsonl").stat().st_size > 50_000:
@@ -462,3 +462,28 @@ def test_means_resumed_at_any_step_are_the_same_to_the_last_bit():
             second.add([losses(step), losses(-step)])
         assert second.take() == expected
     assert all(value != value for value in second.take().values())
+
+
+@pytest.mark.parametrize("terminal", (True, False))
+def test_a_log_gets_lines_instead_of_a_bar(tmp_path, capsys, monkeypatch, terminal):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    list(run(tmp_path, 2, {}, start=0))
+    printed, bar = capsys.readouterr()
+    steps = [line.split()[:4] for line in printed.splitlines() if line.startswith("step ")]
+    assert steps == ([] if terminal else [["step", f"{step}/10", "epoch", "0"] for step in range(2, 11, 2)])
+    assert ("loss" in bar and "/10" in bar) == terminal
+
+
+def test_a_line_says_what_is_left_of_the_run(tmp_path, capsys, monkeypatch):
+    clock = itertools.count(0, 60)
+    log = RunLog(tmp_path, 1000, 100, enabled=True)
+    monkeypatch.setattr("utils.log.time.perf_counter", lambda: next(clock))
+    log.clock = next(clock)
+    values = {**REST, "loss_classification": 1, "loss_contrastive": 2, "lq_pairs": 0.25}
+    for step in (101, 102, 103, 104):
+        log.step(step, 30, values if step % 2 == 0 else None)
+    log.close()
+    assert [line.split("img/s left ") for line in capsys.readouterr().out.splitlines()] == [
+        ["step 102/1000 epoch 0 loss 1.000+2.000 lr 0.1 LQ 25% 1 ", "7:29:00"],  # 898 steps at two a minute
+        ["step 104/1000 epoch 0 loss 1.000+2.000 lr 0.1 LQ 25% 1 ", "7:28:00"],
+    ]
