@@ -137,20 +137,20 @@ def print_array(todo: list[runs.Run], recipe: Path, options: Namespace, output: 
 
 def show(study: Study, against: str | None, output: Path, digests: Mapping[str, str]) -> None:
     """Print every table; write tables.md, tables.csv and tables.tex."""
-    grids = []
+    reached, grids = results.Reached(study.every()), []
     for name in study.tables:
-        grids.append(render.grid(study, name))
+        grids.append(render.grid(study, reached, name))
         if against:
-            grids.append(render.comparison(study, name, against))
+            grids.append(render.comparison(study, reached, name, against))
     bold = (lambda text: f"\033[1m{text}\033[0m") if sys.stdout.isatty() else (lambda text: f"*{text}*")
-    ledger, notes = render.ledger(study), results.notes(study, digests)
+    ledger, notes = render.ledger(study), results.notes(study, reached, digests)
     say("\n\n".join(render.as_text(grid, bold) for grid in [*grids, ledger]))
     for note in notes:
         say(f"note: {note}")
     files = {
         "tables.md": "\n".join([*map(render.as_markdown, [*grids, ledger]), *(f"- {note}" for note in notes)]),
         "tables.tex": "\n".join(map(render.as_latex, grids)),
-        "tables.csv": render.as_csv(study, against),
+        "tables.csv": render.as_csv(study, reached, against),
     }
     for name, text in files.items():
         with replacing(output / name) as beside:

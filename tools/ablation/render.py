@@ -10,6 +10,7 @@ from prettytable import PrettyTable
 from configs.tables import PAPER, Column
 from eval.confidence import DRAWS
 from tools.ablation import results, significance
+from tools.ablation.results import Reached
 from tools.ablation.runs import Study
 from tools.ablation.significance import Difference
 
@@ -51,13 +52,13 @@ class Grid(NamedTuple):
     rows: list[list[Cell]]
 
 
-def grid(study: Study, name: str) -> Grid:
+def grid(study: Study, reached: Reached, name: str) -> Grid:
     """A table in the paper's form, ours beside the paper's numbers."""
     table = study.tables[name]
     runs = [study.runs[study.rows[name, row]] for row in table.rows]
-    columns, usual = [], results.usual(study)
+    columns = []
     for column in study.columns:
-        numbers = [results.number(of_row, column, usual) for of_row in runs]
+        numbers = [reached.number(of_row, column) for of_row in runs]
         marked = results.best(numbers)
         papers = [_paper(row.paper, column) for row in table.rows.values()]
         columns.append(
@@ -72,14 +73,14 @@ def grid(study: Study, name: str) -> Grid:
     return Grid(f"Table {name}", f"{table.caption}. {LEGEND}.", headings, rows)
 
 
-def comparison(study: Study, name: str, against: str) -> Grid:
+def comparison(study: Study, reached: Reached, name: str, against: str) -> Grid:
     """A table's rows against the runs of one row, which may be another table's."""
-    table, theirs, usual = study.tables[name], study.runs[against], results.usual(study)
+    table, theirs = study.tables[name], study.runs[against]
     rows = []
     for row in table.rows:
         ours = study.rows[name, row]
         if ours != against:
-            found = [significance.compare(study.runs[ours], theirs, column, usual) for column in study.columns]
+            found = [significance.compare(reached, study.runs[ours], theirs, column) for column in study.columns]
             rows.append([Cell(row), *(Cell(difference(x, len(theirs))) for x in found)])
     headings = [table.heading, *(column.title for column in study.columns)]
     return Grid(f"Table {name} against {against}", f"Each row less {against}: {TESTS}.", headings, rows)
@@ -144,17 +145,17 @@ def as_latex(grid: Grid) -> str:
     ])  # fmt: skip
 
 
-def as_csv(study: Study, against: str | None) -> str:
+def as_csv(study: Study, reached: Reached, against: str | None) -> str:
     """A line for each row and column, numbers in percent; `values` are the seeds'."""
-    text, usual = io.StringIO(), results.usual(study)
+    text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV)
     for name, table in study.tables.items():
         for row, content in table.rows.items():
             own = study.rows[name, row]
             for column in study.columns:
-                number, theirs = results.number(study.runs[own], column, usual), study.runs.get(against, {})
-                found = significance.compare(study.runs[own], theirs, column, usual)
+                number, theirs = reached.number(study.runs[own], column), study.runs.get(against, {})
+                found = significance.compare(reached, study.runs[own], theirs, column)
                 seeds, values = (" ".join(map(str, x)) for x in (number.by_seed, number.by_seed.values()))
                 writer.writerow([name, row, own, column.title, number.mean, number.std, seeds, values,
                                  _paper(content.paper, column), against, *(found or [])])  # fmt: skip

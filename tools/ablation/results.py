@@ -5,14 +5,19 @@ import itertools
 import json
 import shlex
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from configs.tables import Column
-from eval.results import read_results
+from eval.confidence import mean_replicates
+from eval.results import read_evidence, read_results
+from tools import recorded
 from tools.ablation.runs import Run, Study
 from utils import project
-from utils.log_lines import is_result, read_metrics
+from utils.log_lines import is_result
 
 
 class Number(NamedTuple):
@@ -54,38 +59,67 @@ OPTIONS = {
     "use_norm_score": True,
     "use_detector_score": True,
 }  # of an evaluation, as training has them
-Usual = Mapping[str, Source]  # by target
 
 
-def source(run: Run, target: str) -> Source:
-    """Where a run has a target's numbers from."""
-    where = content(run)["provenance"].get(target, {})
-    given = where.get("options", {})
-    options = ", ".join(f"{key}={given[key]!r}" for key in OPTIONS if given.get(key, OPTIONS[key]) != OPTIONS[key])
-    return Source(where.get("data_digest"), where.get("protocol"), options)
+class Reached:
+    """What runs had reached when this was made: each results.json is read once, each draw made once.
+
+    Attributes:
+        usual: where most runs have their numbers from, by target: what is from elsewhere cannot be compared.
+    """
+
+    def __init__(self, runs: Iterable[Run]):
+        self._contents = {run.folder: content(run) for run in runs}
+        self._draws: dict[tuple[Path, str, str], np.ndarray | None] = {}
+        found = collections.defaultdict(collections.Counter)
+        for folder, known in self._contents.items():
+            for target in known["targets"]:
+                found[target][self._source(folder, target)] += 1
+        self.usual = {target: sources.most_common(1)[0][0] for target, sources in found.items()}
+
+    def targets(self, run: Run) -> dict[str, dict[str, float]]:
+        """Metrics by target; none of a run that has not ended."""
+        return self._contents[run.folder]["targets"]
+
+    def source(self, run: Run, target: str) -> Source:
+        """Where a run has a target's numbers from."""
+        return self._source(run.folder, target)
+
+    def number(self, runs: Mapping[int, Run], column: Column) -> Number:
+        """A column of a row, from its runs by seed."""
+        values = {seed: self._value(run, column) for seed, run in runs.items()}
+        return Number({seed: x for seed, x in values.items() if x is not None})
+
+    def draws(self, run: Run, target: str, metric: str) -> np.ndarray | None:
+        """(draws,) of a metric, each on people drawn anew; None where evidence is missing."""
+        key = run.folder, target, metric
+        if key not in self._draws:
+            self._draws[key] = _draws(run, target, metric)
+        return self._draws[key]
+
+    def _source(self, folder: Path, target: str) -> Source:
+        where = self._contents[folder]["provenance"].get(target, {})
+        given = where.get("options", {})
+        options = ", ".join(f"{key}={given[key]!r}" for key in OPTIONS if given.get(key, OPTIONS[key]) != OPTIONS[key])
+        return Source(where.get("data_digest"), where.get("protocol"), options)
+
+    def _value(self, run: Run, column: Column) -> float | None:
+        """Percent; None where the run has not ended, or a target is missing or from elsewhere than most runs'."""
+        pairs = [split(metric) for metric in column.metrics]
+        found = [self.targets(run).get(target, {}).get(name) for target, name in pairs]
+        alike = all(self.source(run, target) == self.usual.get(target) for target, _ in pairs)
+        return None if None in found or not alike else 100 * statistics.fmean(found)
 
 
-def usual(study: Study) -> dict[str, Source]:
-    """Where most runs have their numbers from, by target: what is from elsewhere cannot be compared."""
-    found = collections.defaultdict(collections.Counter)
-    for run in study.every():
-        for target in content(run)["targets"]:
-            found[target][source(run, target)] += 1
-    return {target: sources.most_common(1)[0][0] for target, sources in found.items()}
-
-
-def value(run: Run, column: Column, usual: Usual) -> float | None:
-    """Percent; None where the run has not ended, or a target is missing or from elsewhere than most runs'."""
-    pairs = [split(metric) for metric in column.metrics]
-    found = [content(run)["targets"].get(target, {}).get(name) for target, name in pairs]
-    alike = all(source(run, target) == usual.get(target) for target, _ in pairs)
-    return None if None in found or not alike else 100 * statistics.fmean(found)
-
-
-def number(runs: Mapping[int, Run], column: Column, usual: Usual) -> Number:
-    """A column of a row, from its runs by seed."""
-    values = {seed: value(run, column, usual) for seed, run in runs.items()}
-    return Number({seed: x for seed, x in values.items() if x is not None})
+def _draws(run: Run, target: str, metric: str) -> np.ndarray | None:
+    try:
+        evidence = read_evidence(run.results, target)
+    except ValueError:  # it was removed, to save room
+        return None
+    if f"replicates/{metric}" in evidence:
+        return evidence[f"replicates/{metric}"]
+    right = evidence.get(f"right/{metric}")
+    return None if right is None else mean_replicates(right)
 
 
 def best(numbers: Sequence[Number], digits: int = 2) -> list[bool]:
@@ -97,18 +131,19 @@ def best(numbers: Sequence[Number], digits: int = 2) -> list[bool]:
     return [x is not None and x == highest for x in shown]
 
 
-def notes(study: Study, digests: Mapping[str, str]) -> list[str]:
+def notes(study: Study, reached: Reached, digests: Mapping[str, str]) -> list[str]:
     """What makes a table incomplete, its rows incomparable, or a row another than its name says: a line each.
 
     Args:
+        reached: by the study's runs.
         digests: of the targets that are there, by name.
     """
     lines, wanted = [], {split(metric)[0] for column in study.columns for metric in column.metrics}
-    expected, most = {target: digest for target, digest in digests.items() if target in wanted}, usual(study)
+    expected, most = {target: digest for target, digest in digests.items() if target in wanted}, reached.usual
     for run in [run for run in study.every() if run.ended]:
-        again = [target for target, digest in expected.items() if source(run, target).digest != digest]
-        for target in sorted(wanted & set(content(run)["targets"])):
-            if (own := source(run, target)) != most[target]:
+        again = [target for target, digest in expected.items() if reached.source(run, target).digest != digest]
+        for target in sorted(wanted & set(reached.targets(run))):
+            if (own := reached.source(run, target)) != most[target]:
                 lines.append(f"{run} is left out of {target}: it has {_shown(own)}, most have {_shown(most[target])}")
         if again:
             model, data = shlex.quote(f"{run.folder}/model.pt"), shlex.quote(run.cfg.val_dir or "FOLDER")
@@ -132,8 +167,8 @@ def _shown(source: Source) -> str:
 def log(run: Run) -> list[dict]:
     """The lines of metrics.jsonl; none where they cannot be read."""
     try:
-        return [read_metrics(line) for line in (run.folder / "metrics.jsonl").read_bytes().splitlines()]
-    except (OSError, ValueError, LookupError, TypeError):
+        return list(recorded.metrics(run.folder))
+    except ValueError:
         return []
 
 

@@ -14,9 +14,8 @@ import numpy as np
 from scipy import special  # not scipy.stats, which takes half a second to import
 
 from configs.tables import Column
-from eval.confidence import mean_replicates, p_value
-from eval.results import read_evidence
-from tools.ablation.results import Usual, number, split
+from eval.confidence import p_value
+from tools.ablation.results import Reached, split
 from tools.ablation.runs import Run
 
 SAME = 1e-9  # percentage points: rounding
@@ -31,14 +30,14 @@ class Difference(NamedTuple):
     p_people: float | None
 
 
-def compare(ours: Mapping[int, Run], theirs: Mapping[int, Run], column: Column, usual: Usual) -> Difference | None:
+def compare(reached: Reached, ours: Mapping[int, Run], theirs: Mapping[int, Run], column: Column) -> Difference | None:
     """A row against another in one column; None where no seed has both, evaluated alike."""
-    first, second = number(ours, column, usual).by_seed, number(theirs, column, usual).by_seed
+    first, second = reached.number(ours, column).by_seed, reached.number(theirs, column).by_seed
     seeds = [seed for seed in first if seed in second]
     if not seeds:
         return None
     differences = [first[seed] - second[seed] for seed in seeds]
-    mine, other = (_replicates([runs[seed] for seed in seeds], column) for runs in (ours, theirs))
+    mine, other = (replicates(reached, [runs[seed] for seed in seeds], column) for runs in (ours, theirs))
     p_people = None if mine is None or other is None else p_value(mine, other)
     return Difference(statistics.fmean(differences), len(seeds), paired_t(differences), p_people)
 
@@ -54,7 +53,7 @@ def paired_t(differences: list[float]) -> float | None:
     return float(2 * special.stdtr(n - 1, -abs(mean) / error))
 
 
-def _replicates(runs: list[Run], column: Column) -> np.ndarray | None:
+def replicates(reached: Reached, runs: list[Run], column: Column) -> np.ndarray | None:
     """(draws,) of the column's mean over runs, all evaluated alike; None where evidence is missing.
 
     Sets of the same size have the same draws, although their people have nothing to do with each other: those of each
@@ -64,15 +63,8 @@ def _replicates(runs: list[Run], column: Column) -> np.ndarray | None:
     parts, targets = [], list(dict.fromkeys(target for target, _ in metrics))
     for run in runs:
         for target, metric in metrics:
-            try:
-                evidence = read_evidence(run.results, target)
-            except ValueError:  # it was removed, to save room
-                return None
-            if f"replicates/{metric}" in evidence:
-                draws = evidence[f"replicates/{metric}"]
-            elif f"right/{metric}" in evidence:
-                draws = mean_replicates(evidence[f"right/{metric}"])
-            else:
+            draws = reached.draws(run, target, metric)
+            if draws is None:
                 return None
             parts.append(np.roll(draws, targets.index(target)))
     return np.mean(parts, axis=0)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 
-from tools.figures import page, recorded
+from tools import recorded
+from tools.figures import page
 from utils.cli import Parser
 
 KINDS = {"positive": ("-", "o"), "negative": ("--", "s")}  # dashes and marker

@@ -22,7 +22,8 @@ from recognition.data.sources import open_source
 from recognition.embedder import Embedder
 from recognition.models import open_model, run_config
 from recognition.quality import NormStatistics, partition
-from tools.figures import page, recorded
+from tools import recorded
+from tools.figures import page
 from tools.inspect.augment import different_people
 from tools.inspect.sheet import GREEN, RED
 from utils import parallel

@@ -115,8 +115,8 @@ def test_the_files(place, capsys):
 def test_p_values(place, capsys):
     """Against scipy's test over seeds, and the bootstrap of the mean over seeds."""
     made = study(place)
-    runs, usual = made.runs, results.usual(made)
-    found = significance.compare(runs["Baseline"], runs["E"], COLUMNS[0], usual)
+    runs, reached = made.runs, results.Reached(made.every())
+    found = significance.compare(reached, runs["Baseline"], runs["E"], COLUMNS[0])
     ours, theirs = [100 * 48 / 60, 100 * 46 / 60], [100 * 58 / 60, 100 * 54 / 60]
     assert found.points == pytest.approx(np.mean(ours) - np.mean(theirs)) and found.seeds == 2
     assert found.p_seeds == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
@@ -125,7 +125,7 @@ def test_p_values(place, capsys):
         flags = [np.random.default_rng(seed).permutation(np.arange(60) < RIGHT[name, seed][0]) for seed in SEEDS]
         draws[name] = np.mean([mean_replicates(x) for x in flags], axis=0)
     assert found.p_people == pytest.approx(p_value(draws["Baseline"], draws["E"])) and found.p_people < 0.05
-    assert significance.compare(runs["C"], runs["E"], COLUMNS[0], usual) is None
+    assert significance.compare(reached, runs["C"], runs["E"], COLUMNS[0]) is None
     assert main(command(place, "against=E", "--report", "tables=I"), {}) == 0
     rows = shown_rows(capsys.readouterr().out)
     assert found.p_people == 2 / 1001  # as small as 1,000 draws can tell
@@ -156,7 +156,7 @@ def test_people_of_several_sets_are_drawn_apart(tmp_path):
     right = np.random.default_rng(0).random(400) < 0.8
     (run,) = little_run(tmp_path / "run", {"one": right, "two": right}).values()
     one, both = (
-        significance._replicates([run], Column("", tuple(f"{name}/accuracy" for name in names)))
+        significance.replicates(results.Reached([run]), [run], Column("", tuple(f"{name}/accuracy" for name in names)))
         for names in (["one"], ["one", "two"])
     )
     assert both.std() / one.std() == pytest.approx(0.5**0.5, rel=0.05)
@@ -167,9 +167,9 @@ def test_what_is_tested_may_be_another_metric(tmp_path):
     """InsightFace's TAR of IJB has no replicates, the strict one has."""
     flags = np.arange(50) < 30
     ours, theirs = (little_run(tmp_path / name, {"pairs": right}) for name, right in (("a", flags), ("b", flags[::-1])))
-    usual = {"pairs": results.source(ours[0], "pairs")}
+    reached = results.Reached([ours[0], theirs[0]])
     for metrics, known in (((), False), (("pairs/accuracy",), True)):
-        found = significance.compare(ours, theirs, Column("", ("pairs/other",), None, metrics), usual)
+        found = significance.compare(reached, ours, theirs, Column("", ("pairs/other",), None, metrics))
         assert (found.p_people is not None) == known and found.points == 0
 
 
@@ -242,7 +242,7 @@ def test_what_an_evaluation_says_of_the_model_is_no_difference(tmp_path):
         run = Run("a", 0, (), None, tmp_path / str(number))
         run.folder.mkdir()
         write_results(run.results, "m", "0", {"pairs": Record(Result({"x": 1.0}, (), {}, {}), 1, "d", options)})
-        found.append(results.source(run, "pairs"))
+        found.append(results.Reached([run]).source(run, "pairs"))
     assert found[0] == found[1] == found[2] == results.Source("d", 1, "")
 
 
@@ -251,7 +251,9 @@ def test_a_contrast_that_did_nothing_is_named(place):
     for shares, named in (([0.0, 0.0], True), ([0.0, 0.1], False)):
         lines = [{"step": step, "time": 1.0, "lq_pairs": share} for step, share in enumerate(shares)]
         (run.folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        notes = [note for note in results.notes(study(place), {}) if "no pair was found LQ" in note]
+        made = study(place)
+        said = results.notes(made, results.Reached(made.every()), {})
+        notes = [note for note in said if "no pair was found LQ" in note]
         assert [note.partition(":")[0] for note in notes] == ["E seed 1"] * named
     (run.folder / "metrics.jsonl").unlink()
 
@@ -259,13 +261,14 @@ def test_a_contrast_that_did_nothing_is_named(place):
 def test_a_part_of_a_run_is_not_its_end(place):
     """Who evaluates the model of a run that was stopped writes its results.json."""
     made = study(place)
-    run, usual = made.runs["E"][0], results.usual(made)
+    run = made.runs["E"][0]
     checkpoint = run.folder / "checkpoints" / "step_00000011"
     checkpoint.mkdir(parents=True)
     for last_step, ended in ((22, False), (11, True)):
         state = {"ranks": 1, "step": 11, "last_step": last_step}
         (checkpoint / "state.json").write_text(json.dumps(state))
-        assert run.ended == ended and bool(results.number({0: run}, COLUMNS[0], usual).by_seed) == ended
+        reached = results.Reached(made.every())
+        assert run.ended == ended and bool(reached.number({0: run}, COLUMNS[0]).by_seed) == ended
     (checkpoint / "state.json").unlink()  # as where checkpoints were removed to save room
     assert run.ended
 
