@@ -143,7 +143,7 @@ def show(study: Study, against: str | None, output: Path, digests: Mapping[str, 
         if against:
             grids.append(render.comparison(study, reached, name, against))
     bold = (lambda text: f"\033[1m{text}\033[0m") if sys.stdout.isatty() else (lambda text: f"*{text}*")
-    ledger, notes = render.ledger(study), results.notes(study, reached, digests)
+    ledger, notes = render.ledger(study, reached), results.notes(study, reached, digests)
     say("\n\n".join(render.as_text(grid, bold) for grid in [*grids, ledger]))
     for note in notes:
         say(f"note: {note}")

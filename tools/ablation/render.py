@@ -67,7 +67,7 @@ def grid(study: Study, reached: Reached, name: str) -> Grid:
     rows = []
     for place, (row, of_row) in enumerate(zip(table.rows, runs, strict=True)):
         marks = [Cell(mark) for mark in table.rows[row].marks]
-        there = f"{sum(run.ended for run in of_row.values())}/{len(of_row)}"
+        there = f"{sum(map(reached.ended, of_row.values()))}/{len(of_row)}"
         rows.append([Cell(row), *marks, *(column[place] for column in columns), Cell(there)])
     headings = [table.heading, *table.marks, *(column.title for column in study.columns), "seeds"]
     return Grid(f"Table {name}", f"{table.caption}. {LEGEND}.", headings, rows)
@@ -86,13 +86,14 @@ def comparison(study: Study, reached: Reached, name: str, against: str) -> Grid:
     return Grid(f"Table {name} against {against}", f"Each row less {against}: {TESTS}.", headings, rows)
 
 
-def ledger(study: Study) -> Grid:
+def ledger(study: Study, reached: Reached) -> Grid:
     """Hours and machine of each run."""
     rows = []
     for run in study.every():
-        hours = results.hours(run) if run.ended else None
-        where = results.machine(run) if run.ended else "-"
-        took, code = "-" if hours is None else f"{hours:.2f}", results.code(run) if run.ended else "-"
+        took, where, code = "-", "-", "-"
+        if reached.ended(run):
+            hours, where, code = results.hours(run), results.machine(run), results.code(run)
+            took = "-" if hours is None else f"{hours:.2f}"
         rows.append([Cell(run.name), Cell(str(run.seed)), Cell(took), Cell(where), Cell(code)])
     caption = "Hours of steps and evaluations, without start-up and what stops took; machine and code it ended with."
     return Grid("Runs", caption, ["run", "seed", "hours", "machine", "code"], rows)

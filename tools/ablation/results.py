@@ -35,11 +35,6 @@ class Number(NamedTuple):
         return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
 
 
-def content(run: Run) -> dict:
-    """results.json of a run that has ended; empty for another."""
-    return read_results(run.results) if run.ended else {"targets": {}, "intervals": {}, "provenance": {}}
-
-
 def split(metric: str) -> tuple[str, str]:
     """Target and metric of TARGET/METRIC."""
     target, _, name = metric.partition("/")
@@ -69,21 +64,29 @@ class Reached:
     """
 
     def __init__(self, runs: Iterable[Run]):
-        self._contents = {run.folder: content(run) for run in runs}
+        runs = [run for run in runs if run.ended]
+        self._contents = {run.folder: read_results(run.results) for run in runs}
         self._draws: dict[tuple[Path, str, str], np.ndarray | None] = {}
         found = collections.defaultdict(collections.Counter)
-        for folder, known in self._contents.items():
-            for target in known["targets"]:
-                found[target][self._source(folder, target)] += 1
+        for run in runs:
+            for target in self.targets(run):
+                found[target][self.source(run, target)] += 1
         self.usual = {target: sources.most_common(1)[0][0] for target, sources in found.items()}
 
+    def ended(self, run: Run) -> bool:
+        """Whether it had ended."""
+        return run.folder in self._contents
+
     def targets(self, run: Run) -> dict[str, dict[str, float]]:
-        """Metrics by target; none of a run that has not ended."""
-        return self._contents[run.folder]["targets"]
+        """Metrics by target; none of a run that had not ended."""
+        return self._contents[run.folder]["targets"] if self.ended(run) else {}
 
     def source(self, run: Run, target: str) -> Source:
         """Where a run has a target's numbers from."""
-        return self._source(run.folder, target)
+        where = self._contents.get(run.folder, {}).get("provenance", {}).get(target, {})
+        given = where.get("options", {})
+        options = ", ".join(f"{key}={given[key]!r}" for key in OPTIONS if given.get(key, OPTIONS[key]) != OPTIONS[key])
+        return Source(where.get("data_digest"), where.get("protocol"), options)
 
     def number(self, runs: Mapping[int, Run], column: Column) -> Number:
         """A column of a row, from its runs by seed."""
@@ -96,12 +99,6 @@ class Reached:
         if key not in self._draws:
             self._draws[key] = _draws(run, target, metric)
         return self._draws[key]
-
-    def _source(self, folder: Path, target: str) -> Source:
-        where = self._contents[folder]["provenance"].get(target, {})
-        given = where.get("options", {})
-        options = ", ".join(f"{key}={given[key]!r}" for key in OPTIONS if given.get(key, OPTIONS[key]) != OPTIONS[key])
-        return Source(where.get("data_digest"), where.get("protocol"), options)
 
     def _value(self, run: Run, column: Column) -> float | None:
         """Percent; None where the run has not ended, or a target is missing or from elsewhere than most runs'."""
@@ -140,7 +137,7 @@ def notes(study: Study, reached: Reached, digests: Mapping[str, str]) -> list[st
     """
     lines, wanted = [], {split(metric)[0] for column in study.columns for metric in column.metrics}
     expected, most = {target: digest for target, digest in digests.items() if target in wanted}, reached.usual
-    for run in [run for run in study.every() if run.ended]:
+    for run in [run for run in study.every() if reached.ended(run)]:
         again = [target for target, digest in expected.items() if reached.source(run, target).digest != digest]
         for target in sorted(wanted & set(reached.targets(run))):
             if (own := reached.source(run, target)) != most[target]:
