@@ -35,7 +35,7 @@ config.pretrained = None  # a state dict to start the backbone from: model.pt, A
 # --- classifier
 config.margin_list = (1.0, 0.5, 0.0)  # loss="combined": cos(m1 theta + m2) - m3
 config.sample_rate = 1.0  # Partial FC: share of negative classes a step sees; rows it does not see stay as they are
-config.proxy_init = "normal"  # of W's rows, deviation 0.01; "unit": norm 1, which turn more slowly
+config.proxy_init = "normal"  # of W's rows, deviation 0.01; "unit": norm 1, better in short runs (docs/training.md)
 config.memory_budget = 256  # MiB of cosines a rank keeps for the backward pass; beyond it they are computed again
 
 # --- optimisation

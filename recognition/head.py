@@ -43,8 +43,9 @@ class ClassShard(nn.Module):
             FC). Rows that were not sampled stay as they are, their momentum too (`RowOptimizer`).
         seed: of the initial rows and of the sampling.
         memory_budget: MiB of cosines that are kept for the step, on this rank; beyond it they are recomputed.
-        init: of the rows: "normal" with deviation 0.01, or "unit": the same directions with norm 1. The shorter a row,
-            the faster it turns.
+        init: of the rows: "normal" with deviation 0.01, or "unit": the same directions with norm 1. A gradient is
+            orthogonal to its row and as large as the row is short, so the first steps make short rows longer than
+            unit ones become; those then turn more slowly, until weight decay has shortened them.
 
     Raises:
         ValueError: num_classes or embedding_size < 1, sample_rate outside (0, 1], a negative budget, unknown init.
