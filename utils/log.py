@@ -52,7 +52,7 @@ class RunLog:
             self._remember_evaluation(values)
         self._replace_files()
         self.bar = tqdm(total=total, initial=start, unit="step", dynamic_ncols=True, mininterval=1.0, disable=None)
-        self.total, self.written = total, start  # `written`: the step of the last line
+        self.written = start  # the step of the last line
         if unread := unread + also_unread + unread_too:
             files = "metrics.jsonl, diagnostics.jsonl and damaged.txt"
             self.say(f"note: {unread} unreadable lines of {files} were dropped")
@@ -79,7 +79,7 @@ class RunLog:
         now = time.perf_counter()
         spent, self.clock = now - self.clock, now
         rate, self.clock_samples = self.clock_samples / spent, 0
-        left = spent / (step - self.written) * (self.total - step)
+        left = spent / (step - self.written) * (self.bar.total - step)
         self.written = step
         self._write(step, {**values, "samples_per_s": rate})
         text = (
@@ -87,7 +87,7 @@ class RunLog:
             f"LQ {values['lq_pairs']:.0%} {rate:.0f} img/s"
         )
         if self.bar.disable:  # no terminal: a bar would be one endless line
-            self.say(f"step {step}/{self.total} epoch {values['epoch']} {text} left {tqdm.format_interval(left)}")
+            self.say(f"step {step}/{self.bar.total} epoch {values['epoch']} {text} left {tqdm.format_interval(left)}")
         self.bar.set_postfix_str(text)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
