@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -527,6 +528,17 @@ def agree(facts):
     except ValueError as error:
         return str(error)
     return None
+
+
+def messages_between_hosts() -> list[bool]:
+    """Whether what is no tensor of a device goes through the group of the hosts, where there is one."""
+    names = ("barrier", "all_gather_object", "all_reduce")
+    with mock.patch.object(parallel, "_hosts", [dist.new_group()]), contextlib.ExitStack() as stack:
+        spies = [stack.enter_context(mock.patch.object(dist, name, wraps=getattr(dist, name))) for name in names]
+        parallel.barrier()
+        parallel.must_agree("number", {"size": parallel.objects(parallel.rank())})
+        parallel.most(parallel.rank())
+        return [call.kwargs["group"] is parallel._hosts[0] for spy in spies for call in spy.call_args_list]
 
 
 def find_checkpoint(folders):

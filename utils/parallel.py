@@ -146,7 +146,7 @@ def world_size() -> int:
 def barrier() -> None:
     """Wait until every rank is here."""
     if world_size() > 1:
-        dist.barrier()
+        dist.barrier(group=_hosts[0])
 
 
 def total(x: torch.Tensor) -> torch.Tensor:
@@ -168,7 +168,7 @@ def objects(value: object) -> list:
     if world_size() == 1:
         return [value]
     values: list = [None] * world_size()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group=_hosts[0])
     return values
 
 

@@ -36,6 +36,11 @@ def test_buffers_become_those_of_rank_0():
     assert gloo.run(2, ranks.shared_buffers) == gloo.run(1, ranks.shared_buffers) * 2
 
 
+def test_messages_go_between_hosts_and_wait_for_no_gpu():
+    # NCCL's barrier guesses the GPU, and warns of a hang; its all_gather_object pickles through GPU memory
+    assert gloo.run(2, ranks.messages_between_hosts) == [[True] * 4] * 2
+
+
 def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert parallel.choose_device("auto").type == "cpu"
