@@ -18,7 +18,7 @@ _groups: dict[int, "Group"] = {}
 def run(world_size: int, function: Callable, *arguments: object) -> list:
     """`function(*arguments)` on every rank of a gloo group; its results in rank order.
 
-    `function` must be importable by name (tests/ranks.py holds them). With one rank it runs in this process, without a
+    `function` must be importable by name (tests/ranks/ holds them). With one rank it runs in this process, without a
     group.
     """
     if world_size == 1:
