@@ -113,6 +113,7 @@ def compiled(backbone: nn.Module) -> nn.Module:
     Raises:
         ValueError: there is no C++ compiler.
     """
+    from torch._functorch import config as functorch
     from torch._inductor import config as inductor
 
     commands = [command for command in inductor.cpp.cxx if command]
@@ -121,6 +122,7 @@ def compiled(backbone: nn.Module) -> nn.Module:
             f"compile=True needs a C++ compiler, and there is no {' or '.join(commands)} on the PATH; "
             "install one, set CXX to another, or use compile=False"
         )
+    functorch.donated_buffer = False  # else diagnostics could not go backwards through a step's network a second time
     return cast(nn.Module, torch.compile(backbone))  # torch types it as a function
 
 

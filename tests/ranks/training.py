@@ -100,8 +100,8 @@ def train(words: list[str], columns: int | None = None) -> dict:
 
 
 def train_compiled(words: list[str]) -> dict:
-    """`train` with a torch.compile that traces and makes no code, which would take a minute."""
-    with mock.patch.object(torch, "compile", functools.partial(torch.compile, backend="eager")):
+    """`train` with a torch.compile that traces both passes and makes no code, which would take a minute."""
+    with mock.patch.object(torch, "compile", functools.partial(torch.compile, backend="aot_eager")):
         return train(words)
 
 

@@ -36,10 +36,13 @@ def test_without_a_compiler_the_message_says_so(monkeypatch):
 
 
 def test_a_run_of_two_ranks_goes_on_without_it(tmp_path):
-    """Its checkpoints are those of any other run."""
+    """Its checkpoints are those of any other run. Diagnostics go backwards through a step's network twice, once it has
+    been compiled for steps that do not.
+    """
     faces.write_run(tmp_path)
     words = [str(tmp_path / "run.py"), "network=tiny", "embedding_size=8", "num_workers=0", "lr=0.02"]
     words += ["total_batch_size=12", f"rec={tmp_path}", f"output={tmp_path / 'out'}", "verbose=100"]
+    words += ["diagnose_every=2", "loss=adaface", "views=('original','augmented')", "pool=proxy"]
     gloo.run(2, ranks.train_compiled, [*words, "max_step=3", "compile=True"])
     names = Checkpoint(every(tmp_path / "out" / "checkpoints")[-1]).shared.below("backbone.")
     assert sorted(names) == sorted(get_backbone("tiny", 8).state_dict())
