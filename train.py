@@ -102,7 +102,7 @@ def main(words: list[str]) -> int:
     row_optimizer = RowOptimizer(cfg.optimizer, objective.head.weight, cfg.momentum, cfg.weight_decay)
     amp_dtype = autocast_dtype(cfg, world.device.type)
     quality_is_known = cfg.quality_source == "sharpness"
-    scaler = torch.amp.GradScaler(world.device.type, enabled=amp_dtype == torch.float16, growth_interval=100)
+    scaler = torch.amp.GradScaler(world.device.type, enabled=amp_dtype == torch.float16)
     diagnostics = make_diagnostics(cfg, objective, backbone, scaler)
     state = TrainingState(backbone, objective, optimizer, row_optimizer, encoder, diagnostics.sample)
     networks = [backbone] if encoder is None else [backbone, encoder]
@@ -210,7 +210,7 @@ def main(words: list[str]) -> int:
             for note in training.write(folder.path, model, open_model(model).key(), results, targets, cfg.val_faces):
                 print(f"note: {note}")
         folder.close()
-        print(farewell(folder.path, results, cfg) if not why else stopped_at(step, last_step, why, words))
+        print(farewell(folder.path, results, cfg) if not why else stopped_at(step, last_step, why, words, cfg.resume))
     parallel.barrier()
     parallel.shutdown()
     return exit_code(stop, why) if why else 0

@@ -39,8 +39,11 @@ class Guard:
     ):
         if action not in ("skip", "stop"):
             raise ValueError(f"nonfinite={action!r}: expected 'skip' or 'stop'")
-        self.buffers = [buffer for module in modules for buffer in module.buffers()]
-        self.copies = [buffer.clone() for buffer in self.buffers]
+        buffers = [buffer for module in modules for buffer in module.buffers()]
+        kinds = {buffer.dtype for buffer in buffers}
+        # a GPU copies a list of one dtype at once
+        self.buffers = [[buffer for buffer in buffers if buffer.dtype == kind] for kind in kinds]
+        self.copies = [[buffer.clone() for buffer in alike] for alike in self.buffers]
         self.where, self.action, self.limit, self.say = where, action, limit, say
         self.skipped, self.in_a_row = 0, 0
 
@@ -55,8 +58,8 @@ class Guard:
     @torch.no_grad()
     def remember(self) -> None:
         """Before a step's forward pass."""
-        if self.copies:
-            torch._foreach_copy_(self.copies, self.buffers)
+        for copies, buffers in zip(self.copies, self.buffers, strict=True):
+            torch._foreach_copy_(copies, buffers)
 
     def check(self, parts: list[Losses], features: list[torch.Tensor], grad_norm: torch.Tensor) -> None:
         """After the backward pass of a step.
@@ -87,13 +90,14 @@ class Guard:
             step: its number.
             trouble: what was found, in the last of the micro-batches or in all of them.
             index: the sample numbers (p,) of this rank in each micro-batch.
-            expected: a loss scale that is still too high; never a reason to stop at once.
+            expected: a loss scale that is too high, as it has to become now and then to be found; counted, not told,
+                and never a reason to stop at once.
 
         Raises:
             ValueError: the configured action or the limit says so.
         """
-        if self.copies:
-            torch._foreach_copy_(self.buffers, self.copies)
+        for copies, buffers in zip(self.copies, self.buffers, strict=True):
+            torch._foreach_copy_(buffers, copies)
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
         numbers = torch.cat(index)[-len(trouble.is_bad) :]
         samples: list[int] = sum(parallel.objects(numbers[trouble.is_bad.cpu()].tolist()), [])
@@ -102,7 +106,8 @@ class Guard:
             raise ValueError(f"{message}: lower lr, train without fp16, or set nonfinite='skip'")
         if self.in_a_row >= self.limit:
             raise ValueError(f"{message}: the last of {self.in_a_row} skipped steps in a row; lower lr")
-        self.say(f"note: {message}: step skipped ({self.skipped} so far)")
+        if not expected:
+            self.say(f"note: {message}: step skipped ({self.skipped} so far)")
 
     def _name(self, samples: list[int]) -> str:
         if not samples:

@@ -190,12 +190,12 @@ class ClassColumns(sharded.Columns):
     def __init__(self, head: ClassShard, rows_M: torch.Tensor, ids_M: torch.Tensor):
         self.weight, self.scratch, count = head.weight, head.scratch, len(head.weight)
         self.width = int(sharded.block_size(self.weight.device) / head.sample_rate)
-        edges = torch.tensor([*range(0, count, self.width), count], device=ids_M.device)
+        self.edges = [*range(0, count, self.width), count]
+        edges = (torch.arange(len(self.edges), device=ids_M.device) * self.width).clamp_max(count)
         self.ids_S = head.sample(ids_M) if head.sample_rate < 1 else None
         order = ids_M.argsort()
         self.rows_M, self.ids_M = rows_M[order], ids_M[order]
         self.positives = torch.searchsorted(self.ids_M, edges).tolist()
-        self.edges = edges.tolist()
         cuts = self.edges if self.ids_S is None else torch.searchsorted(self.ids_S, edges).tolist()
         self.blocks = list(zip(cuts[:-1], cuts[1:], strict=True)) if count else []
         self.count = cuts[-1] - cuts[0]

@@ -22,8 +22,7 @@ class MomentumEncoder(nn.Module):
     @torch.no_grad()
     def follow(self, backbone: nn.Module) -> None:
         """Move towards `backbone`, once for each optimisation step."""
-        for slow, fast in zip(self.encoder.parameters(), backbone.parameters(), strict=True):
-            slow.lerp_(fast, 1 - self.m)
+        torch._foreach_lerp_([*self.encoder.parameters()], [*backbone.parameters()], 1 - self.m)
 
     @torch.no_grad()
     def forward(self, images: torch.Tensor) -> torch.Tensor:

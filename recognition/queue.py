@@ -67,11 +67,12 @@ class Queue(Pool):
         u_BD, y_B = u_PVD.transpose(0, 1).flatten(0, 1), y_P.repeat(u_PVD.shape[1])
         sequence_B = self.next_sequence + torch.arange(len(y_B), device=y_B.device)
         self.next_sequence += len(y_B)
-        keep = (y_B >= self.head.start) & (y_B < self.head.stop)
-        keep &= sequence_B >= self.next_sequence - self.size
-        y_M = y_B[keep]
-        row_MD, inverse_norm_M = self.make_row(u_BD[keep], y_M)
-        self._append(row_MD, inverse_norm_M, y_M, sequence_B[keep])
+        is_kept_B = (y_B >= self.head.start) & (y_B < self.head.stop)
+        is_kept_B &= sequence_B >= self.next_sequence - self.size
+        kept_M = is_kept_B.nonzero().squeeze(1)  # once: a GPU has to be waited for
+        y_M = y_B[kept_M]
+        row_MD, inverse_norm_M = self.make_row(u_BD[kept_M], y_M)
+        self._append(row_MD, inverse_norm_M, y_M, sequence_B[kept_M])
 
     def _append(self, *values: torch.Tensor) -> None:
         cutoff = self.next_sequence - self.size
