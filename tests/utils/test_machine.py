@@ -86,9 +86,17 @@ def test_gpus(torch, driver, level, said):
     assert found.level == level and said in str(found)
 
 
-def test_several_gpus_need_nccl():
-    (found,) = [finding for finding in gpu.findings(CUDA | {"nccl": None}, DRIVER) if finding.what == "NCCL"]
+@pytest.mark.parametrize(("what", "nothing"), [("NCCL", {"nccl": None}), ("gloo", {"gloo": False})])
+def test_several_gpus_need_both(what, nothing):
+    (found,) = [finding for finding in gpu.findings(CUDA | nothing, DRIVER) if finding.what == what]
     assert found.level == PROBLEM
+
+
+def test_one_gpu_needs_no_gloo_and_cpus_for_several_processes():
+    one = CUDA | {"gpus": CUDA["gpus"][:1], "gloo": False}
+    assert "gloo" not in [finding.what for finding in gpu.findings(one, DRIVER)]
+    (found,) = [finding for finding in gpu.findings(CPU | {"gloo": False}, None) if finding.what == "gloo"]
+    assert found.level == WARNING
 
 
 def test_the_driver_is_read(tmp_path, monkeypatch):

@@ -65,8 +65,9 @@ def findings(torch: dict, driver: dict | None) -> Iterator[Finding]:
     yield _gpus(torch, driver)
     if torch["gpus"]:
         yield _nccl(torch)
-    elif not torch["gloo"]:
-        yield Finding(WARNING, "gloo", "this PyTorch has none: one process only", "install one of pytorch.org")
+    if not torch["gloo"] and len(torch["gpus"]) != 1:  # messages between the hosts of several GPUs go over it too
+        level = PROBLEM if torch["gpus"] else WARNING
+        yield Finding(level, "gloo", "this PyTorch has none: one process only", "install one of pytorch.org")
 
 
 def _gpus(torch: dict, driver: dict | None) -> Finding:
