@@ -40,12 +40,15 @@ class Estimate(NamedTuple):
 
 
 class Training:
-    """Steps of one rank on random images, as train.py takes them; every pair is contrasted, which is the most."""
+    """Steps of one rank on random images, as train.py takes them; every pair is contrasted, which is the most. The rank
+    has `classes` of the classes, and its losses are those of all ranks' images.
+    """
 
-    def __init__(self, cfg: EasyDict, classes: int, device: torch.device):
+    def __init__(self, cfg: EasyDict, classes: int, device: torch.device, ranks: int = 1):
         every = {"quality_threshold": None, "quality_lq_share": None}
         cfg = EasyDict(cfg, **every, lr=1e-6)  # random images are not to train anything
-        self.cfg, self.classes, self.device = cfg, classes, device
+        self.cfg, self.classes, self.device, self.ranks = cfg, classes, device, ranks
+        torch.backends.cudnn.benchmark = True
         self.backbone = get_backbone(cfg.network, cfg.embedding_size, dropout=cfg.dropout)
         self.backbone = self.backbone.to(device, memory_format=torch.channels_last)
         self.objective = make_objective(cfg, classes, parallel.World(0, 1, 0, device)).to(device)
@@ -63,17 +66,17 @@ class Training:
         views = len(cfg.views)
         images = torch.randn(count * views, 3, plan.SIDE, plan.SIDE, device=self.device)
         images = images.contiguous(memory_format=torch.channels_last)
-        labels = torch.arange(count, device=self.device) % self.classes
+        labels = torch.arange(count * self.ranks, device=self.device) % self.classes
         dtype = autocast_dtype(cfg, kind)
 
         def step() -> None:
             with torch.autocast(kind, dtype, enabled=dtype is not None):
-                h_pVD = self.backbone(images).unflatten(0, (count, views))
-                key_h_pD = None
+                h_PVD = self.backbone(images).unflatten(0, (count, views)).repeat(self.ranks, 1, 1)
+                key_h_PD = None
                 if self.encoder is not None:
                     self.encoder.follow(self.backbone)
-                    key_h_pD = self.encoder(images[::views])
-            self.objective(h_pVD, labels, key_h_pD, count).total.backward()
+                    key_h_PD = self.encoder(images[::views]).repeat(self.ranks, 1)
+            self.objective(h_PVD, labels, key_h_PD).total.backward()
             nn.utils.clip_grad_norm_(self.backbone.parameters(), cfg.clip_grad_norm or math.inf)
             self.optimizer.step()
             self.objective.head.step(self.rows, cfg.lr)
@@ -84,10 +87,12 @@ class Training:
         return step
 
 
-def step_seconds(cfg: EasyDict, classes: int, count: int, device: torch.device) -> float:
-    """Of a step of `count` images on one device, the shortest of some; a CPU takes fewer images, in proportion."""
+def step_seconds(cfg: EasyDict, classes: int, count: int, device: torch.device, ranks: int = 1) -> float:
+    """Of a step of `count` images on one device of `ranks`, the shortest of some; a CPU takes fewer images, in
+    proportion.
+    """
     images = min(count, FEW) if device.type == "cpu" else count
-    step, took = Training(cfg, classes, device).step(images), []
+    step, took = Training(cfg, classes, device, ranks).step(images), []
     for _ in range(1 + TIMES):  # the first makes room
         start = time.perf_counter()
         step()
@@ -114,7 +119,7 @@ def estimates(study: Study, classes: int, images: int, ranks: int, device: torch
         kind = (share, len(cfg.views), *(str(cfg[key]) for key in KIND))
         if kind not in measured:
             try:
-                measured[kind] = step_seconds(cfg, -(-classes // ranks), share, device)
+                measured[kind] = step_seconds(cfg, -(-classes // ranks), share, device, ranks)
             except torch.OutOfMemoryError:
                 raise ValueError(
                     f"{name}: a step of {share} images of {len(cfg.views)} views does not fit on {device}; more "
