@@ -10,7 +10,7 @@ import torch
 
 from recognition.build import autocast_dtype
 from recognition.models import save_model
-from recognition.state import TrainingState
+from recognition.state import TrainingState, norm_statistics
 from utils import checkpoint, parallel, project, resume
 from utils.log import RunLog
 from utils.run_folder import RunFolder
@@ -91,11 +91,8 @@ class Run:
         own = self.state.backbone.state_dict()
         tensors = OrderedDict((name, shared[f"backbone.{name}"]) for name in own)
         tensors._metadata = own._metadata  # type: ignore[attr-defined]  # PyTorch adds it
-        mean: float | None = float(shared["quality.mean"])
-        std: float | None = float(shared["quality.std"])
-        if self.cfg.quality_source == "direction":  # they are of something else
-            mean = std = None
-        save_model(self.folder / "model.pt", tensors, self.cfg.network, self.cfg.embedding_size, mean, std)
+        norms = norm_statistics(self.cfg, shared)
+        save_model(self.folder / "model.pt", tensors, self.cfg.network, self.cfg.embedding_size, *norms)
         self.folder.keep()
 
     def all_damaged(self) -> list[str]:
@@ -131,8 +128,9 @@ def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, sta
     )
 
 
-def stopped_at(step: int, last_step: int, why: str, words: list[str]) -> str:
-    """How a run goes on that was stopped."""
+def stopped_at(step: int, last_step: int, why: str, words: list[str], resume: bool | str) -> str:
+    """How a run goes on that was stopped; `resume` as the config has it: False would refuse to."""
+    words = words if resume else [*(word for word in words if not word.startswith("resume=")), "resume=auto"]
     command = f"{project.shown('train')} {shlex.join(words)}"
     return f"stopped     by {why} at step {step} of {last_step}; everything is saved\nresume with: {command}"
 

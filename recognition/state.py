@@ -4,7 +4,7 @@ Names: `backbone.*`, `encoder.*` (momentum encoder), `quality.*`, `head.*`, `que
     `optimizer.<parameter>.<slot>`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -139,6 +139,15 @@ class TrainingState:
         shapes = {name: t.shape for name, t in sample.state_dict().items()}
         if {name: t.shape for name, t in tensors.items()} == shapes:
             sample.load_state_dict(tensors)
+
+
+def norm_statistics(config: Mapping, shared: dict[str, torch.Tensor] | TensorFile) -> tuple[float | None, float | None]:
+    """Mean and deviation of the feature norms (Eq. 1) among a run's shared tensors; None where its config has the
+    statistics of something else.
+    """
+    if config.get("quality_source") == "direction":
+        return None, None
+    return float(shared["quality.mean"]), float(shared["quality.std"])
 
 
 def _like(parameter: nn.Parameter, value: torch.Tensor) -> torch.Tensor:

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from recognition.run import stopped_at
 from tests.faults.conftest import Trial
 from utils.stop import STOPPING
 
@@ -49,6 +50,12 @@ def test_a_signal_during_an_evaluation_leaves_it_to_the_next_start(data, trial, 
     trial.ends_as(whole)
     results = [(folder / "results.json").read_text() for folder in (whole.folder, trial.folder)]
     assert results[0].replace(str(whole.folder), "") == results[1].replace(str(trial.folder), "")
+
+
+def test_a_config_that_begins_anew_is_told_how_it_goes_on():
+    """As those of arcface_torch: the same command would be refused."""
+    told = stopped_at(3, 12, "SIGTERM", ["a.py", "lr=1", "resume=False"], resume=False)
+    assert told.splitlines()[1] == "resume with: ./run.sh a.py lr=1 resume=auto"
 
 
 @pytest.mark.slow

@@ -151,6 +151,14 @@ class TestConvert:
         assert (code, text) == (0, f"{tmp_path}/model.pt  tiny after 6 steps\n")
         assert (tmp_path / "model.pt").read_bytes() == (run / "model.pt").read_bytes()
 
+    def test_statistics_that_are_not_of_norms_are_not_told_as_such(self, finished, tmp_path):
+        words = [str(finished.parent / "run.py"), f"rec={finished.parent}", f"output={tmp_path / 'out'}", "max_step=2"]
+        words += ["network=tiny", f"embedding_size={D}", "num_workers=0", "total_batch_size=12", "loss=adaface"]
+        gloo.run(1, ranks.train, [*words, "views=('original','augmented')", "quality_source=direction"])
+        main(["convert", str(checkpoint(tmp_path / "out", 2)), "--to", str(tmp_path / "model.pt")])
+        assert open_model(tmp_path / "model.pt").norm_mean is None
+        assert (tmp_path / "model.pt").read_bytes() == (tmp_path / "out" / "model.pt").read_bytes()
+
     def test_safetensors_and_pt_are_the_same_model(self, run, tmp_path):
         for name in ("a.pt", "b.safetensors"):
             main(["convert", str(checkpoint(run, 4)), "--to", str(tmp_path / name)])

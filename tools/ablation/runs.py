@@ -17,6 +17,7 @@ from utils.checkpoint import CheckpointError, every, read_state
 from utils.project import ROOT
 
 FEW = 1000  # classes of an objective that is made to see whether it can be
+AT_THE_END = 1_000_000  # steps between evaluations: more than a run has
 OWN = {"seed": "seeds=0,1,2", "output": "--output FOLDER"}  # keys that each run has its own of, and what sets them
 
 
@@ -120,7 +121,7 @@ def make_study(recipe: str, names: Sequence[str], seeds: Sequence[int], words: S
     load = lambda words: config.load(recipe, list(words), ROOT / "configs")  # noqa: E731
     cfg = load(words)
     columns = tables.COLUMNS.get(cfg.name, tables.COLUMNS["vgg2_r34_qgface"])
-    words = [*words, *_targets(cfg, columns, words)]
+    words = [*words, *_evaluation(cfg, columns, words)]
     rows, same, own_words = {}, {}, {}
     for table, content in tables.TABLES.items():  # all: a name must not depend on which tables are asked for
         for row, (keys, *_) in content.rows.items():
@@ -168,12 +169,14 @@ def _check_tables() -> None:
             seen[row] = table
 
 
-def _targets(cfg: EasyDict, columns: Sequence[tables.Column], words: Sequence[str]) -> list[str]:
-    """The word that has the targets of all columns evaluated, unless the user says which ones are."""
-    if any(given.startswith("val_targets=") for given in words):
-        return []
+def _evaluation(cfg: EasyDict, columns: Sequence[tables.Column], words: Sequence[str]) -> list[str]:
+    """The words that have the targets of all columns evaluated, and at the end alone, as the tables need no
+    more and IJB-B has a quarter of a million images. What the user says of either goes above.
+    """
     needed = [metric.partition("/")[0] for column in columns for metric in column.metrics]
-    return [word("val_targets", list(dict.fromkeys([*cfg.val_targets, *needed])))]
+    wanted = {"val_targets": list(dict.fromkeys([*cfg.val_targets, *needed])), "verbose": AT_THE_END}
+    given = {given.partition("=")[0] for given in words}
+    return [word(key, value) for key, value in wanted.items() if key not in given]
 
 
 def check(run: Run, data: Mapping[str, object], ranks: int) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from recognition.backbones import get_backbone
 from recognition.models import save_model, write_state
+from recognition.state import norm_statistics
 from tools.checkpoint.listing import problems
 from tools.checkpoint.places import is_checkpoint
 from utils.checkpoint import Checkpoint, load_module
@@ -58,7 +59,7 @@ def _write_backbone(saved: Checkpoint, to: Path) -> None:
         backbone = get_backbone(network, width)
     tensors = {name: tensor.clone() for name, tensor in saved.shared.below("backbone.").items()}
     load_module(backbone, tensors, f"checkpoint {saved.path}", assign=True)
-    norms = float(saved.shared["quality.mean"]), float(saved.shared["quality.std"])
+    norms = norm_statistics(saved.state["config"], saved.shared)
     save_model(to, backbone.state_dict(), network, width, *norms)
 
 

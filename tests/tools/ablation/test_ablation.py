@@ -280,6 +280,8 @@ def test_words_and_keys_of_a_row(place):
     assert made.rows["III", "0.2"] == "0.2"  # no longer setting E
     assert [run.cfg.seed for run in made.every()[:2]] == [0, 0]  # a whole table first
     assert made.runs["E"][1].cfg.val_targets == ["pairs"]
+    assert made.runs["E"][1].cfg.verbose > 100_000  # evaluated at the end alone ...
+    assert {run.cfg.verbose for run in study(place, "verbose=50").every()} == {50}  # unless the user wants more
     alone = make_study(str(place / "little.py"), ["II"], [0], data(place), place)
     assert alone.rows["II", "proxy"] == alone.find("proxy", "against") == "E"  # its name in every table
 
