@@ -1,6 +1,7 @@
 """QGFace, the paper's recipe (Sec. IV-A, Table I setting E): VGGFace2, ResNet34, 4 GPUs.
 
 ./run.sh configs/vgg2_r34_qgface.py rec=/data/vggface2 val_dir=/data/bins
+./run.sh eval work_dirs/vgg2_r34_qgface/model.pt --data /data --target scface tinyface ijbb
 Expected on VGGFace2 (the paper's figures): SCface d1/d2/d3 92.31/99.54/100, TinyFace 69.85, IJB-B 91.05, HQ average
 95.43.
 """

@@ -114,12 +114,17 @@ def _lists(folder: Path) -> Path | None:
 
 def _image_root(folder: Path, lists: Path) -> Path:
     """The folder that holds Probe, Gallery_Match and Gallery_Distractor."""
-    parents = {folder, lists, lists if lists == folder else lists.parent}
-    aligned = {path for parent in parents for path in parent.glob("aligned*") if (path / "Probe").is_dir()}
+    aligned = _aligned({folder, lists, lists if lists == folder else lists.parent})
+    if not aligned and folder.name.lower() == "tinyface":
+        aligned = _aligned({folder.parent})
     if len(aligned) > 1:
         raise ValueError(f"{' and '.join(map(str, sorted(aligned)))} both hold aligned images; keep one of them")
     candidates = [*aligned, lists, folder / "Testing_Set", folder / "tinyface/Testing_Set"]
     return next((path for path in candidates if (path / "Probe").is_dir()), lists)
+
+
+def _aligned(parents: set[Path]) -> set[Path]:
+    return {path for parent in parents for path in parent.glob("aligned*") if (path / "Probe").is_dir()}
 
 
 def _listed(path: Path, kind: str, root: Path, below: str) -> tuple[list[str], np.ndarray]:

@@ -23,7 +23,7 @@ from recognition.quality import NormStatistics
 from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from tests import gloo
-from tests.ranks import copies
+from tests.ranks.training import copies
 from utils import parallel
 from utils.checkpoint import Checkpoint, Saver, every
 from utils.log import Means

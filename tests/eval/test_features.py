@@ -6,7 +6,7 @@ import pytest
 from eval.features import CHUNK, checked, extract, unit
 from tests import gloo
 from tests.numbered import Numbered, number
-from tests.ranks import features_of_numbers
+from tests.ranks.groups import features_of_numbers
 
 
 @pytest.mark.parametrize("count", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 7])

@@ -94,6 +94,8 @@ def test_find(owners):
     assert find_tinyface(root / "absent") is None and find_tinyface(owners / "Training_Set") is None
     owners.rename(root / "TinyFace")
     assert find_tinyface(root) == root / "TinyFace" and len(open_tinyface(root / "TinyFace").images) == 8
+    write_images(root / "aligned", extension=".png")  # beside it, as beside `tinyface`
+    assert open_tinyface(root / "TinyFace").images.root == root / "aligned"
 
 
 def test_metrics_by_hand(owners):

@@ -10,7 +10,7 @@ from recognition.row_optimizer import RowOptimizer
 from recognition.state import TrainingState
 from tests import make_checkpoint
 from tests.make_checkpoint import LittleRun
-from tests.ranks import copies
+from tests.ranks.training import copies
 from utils.checkpoint import Checkpoint, CheckpointError, Saver, every
 
 (KEPT,) = every(Path(make_checkpoint.__file__).parent / "fixtures" / "checkpoint_format_3")
