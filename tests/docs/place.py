@@ -15,7 +15,7 @@ from recognition.backbones import get_backbone
 from recognition.models import save_model
 from tests import faces, ranks
 from tests.ijb import write_ijb
-from tests.onnx_files import pooled
+from tests.onnx_files import pooled, yunet
 from tools import encode as tools_encode
 from utils.align import TEMPLATE
 from utils.jpeg import encode
@@ -127,6 +127,7 @@ def _write_models(root: Path) -> None:
     for name in ("face", "face_int8"):
         pooled(root / f"{name}.onnx", channels="rgb", mean="127.5", std="127.5")
     pooled(root / "w600k_r50.onnx")
+    yunet(root / "face_detection_yunet_2023mar.onnx")
     generator = np.random.default_rng(0)
     np.save(root / "h.npy", generator.normal(size=(48, 512)).astype(np.float32))
 

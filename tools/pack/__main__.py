@@ -4,6 +4,7 @@
     python -m tools.pack faces.lst --root photos --output packed         a list, InsightFace's or im2rec's
     python -m tools.pack a/train.rec b --output both                     two sets become one
     python -m tools.pack photos --landmarks points.txt --output packed   photos, aligned by five points
+    python -m tools.pack photos --detector YUNET.onnx --output packed    photos, aligned by the largest face in each
 
 JPEGs of the right size keep their bytes; other images are encoded at --quality. Photos are read with the orientation in
 their EXIF data, which landmarks refer to. Landmarks come from --landmarks (path x1 y1 ... x5 y5) or from an InsightFace
@@ -25,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from tools.pack import options as own
-from tools.pack.convert import Settings
+from tools.pack.convert import Settings, detector
 from tools.pack.journal import Journal
 from tools.pack.plan import Plan, Subset, digest
 from tools.pack.sinks import check_keys
@@ -34,6 +35,7 @@ from tools.pack.write import PATTERNS, Layout, Writer
 from utils.align import TEMPLATE_SIDE
 from utils.cli import user_errors
 from utils.landmarks import read_landmarks
+from utils.workers import one_thread
 
 SHARD_SIZE = 10_000  # images of a tar
 SHOWN = 10  # of the images left out
@@ -48,11 +50,11 @@ def main(words: list[str]) -> None:
     for note in (source.note for source in sources if source.note):
         print(f"note: {note}", file=sys.stderr)
     plan = _plan(options, sources)
-    settings = Settings(_side(options.side, sources), options.quality, options.resize)
+    settings = Settings(_side(options.side, sources), options.quality, options.resize, options.detector)
     layout = _layout(options, plan)
     if layout.ranges:
         check_keys(len(plan), plan.num_classes)
-    stamp = digest(plan, (settings, layout, options.identities))
+    stamp = digest(plan, (settings, _detector_digest(options.detector), layout, options.identities))
     said = " ".join(str(word) for word in words if word != "--force")
     with Journal(options.output, "pack", stamp, said, PATTERNS, options.force) as journal:
         lost = []
@@ -72,6 +74,14 @@ def _plan(options: argparse.Namespace, sources: list[Faces]) -> Plan:
     if options.landmarks is not None:
         plan.use_landmarks(read_landmarks(options.landmarks), options.landmarks)
     return plan
+
+
+def _detector_digest(path: Path | None) -> str | None:
+    """Of the detector's file, once it has been tried."""
+    if path is None:
+        return None
+    one_thread()  # workers are forked later
+    return detector(path).digest
 
 
 def _side(asked: int | None, sources: list[Faces]) -> int:

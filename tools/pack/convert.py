@@ -1,21 +1,30 @@
 """One image on its way into a set, as the worker processes handle it: passed through, aligned, resized or refused."""
 
+import functools
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from recognition.yunet import YuNet
 from tools.pack.sources import Task
 from utils.align import align
 from utils.jpeg import MAX_PHOTO_SIDE, ImageError, decode, encode
 
 
 class Settings(NamedTuple):
-    """What is made of every image: `side` pixels, `quality` of the JPEGs that are encoded here."""
+    """What is made of every image: `side` pixels, `quality` of the JPEGs that are encoded here; `detector`: YuNet's
+    file, for photos that are not aligned.
+    """
 
     side: int
     quality: int
     resize: bool
+    detector: Path | None = None
+
+
+detector = functools.lru_cache(maxsize=1)(YuNet)  # forked workers inherit it
 
 
 class Result(NamedTuple):
@@ -42,9 +51,14 @@ def convert(settings: Settings, task: Task) -> Result:
 
 def _convert(settings: Settings, task: Task, data: bytes) -> Result:
     rgb, side = decode(data, MAX_PHOTO_SIDE), settings.side
-    if task.landmarks is not None:
-        return Result(encode(align(rgb, task.landmarks, side), settings.quality), True)
     height, width = rgb.shape[:2]
+    landmarks = task.landmarks
+    if landmarks is None and settings.detector and not (task.aligned and (width, height) == (side, side)):
+        landmarks = detector(settings.detector)(rgb)
+        if landmarks is None:
+            raise ImageError("the detector finds no face in it")
+    if landmarks is not None:
+        return Result(encode(align(rgb, landmarks, side), settings.quality), True)
     if not settings.resize and not task.aligned:
         raise ImageError("the list says that it is not aligned and gives no landmarks; --resize takes it all the same")
     if (width, height) == (side, side):
@@ -52,7 +66,7 @@ def _convert(settings: Settings, task: Task, data: bytes) -> Result:
     if not settings.resize:
         raise ImageError(
             f"{width} x {height} pixels: expected an aligned face of {side} x {side}; "
-            "give --landmarks to align photos, or --resize to shrink them as they are"
+            "give --detector or --landmarks to align photos, or --resize to shrink them as they are"
         )
     return Result(encode(resize(rgb, side), settings.quality), True)
 

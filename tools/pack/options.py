@@ -37,7 +37,8 @@ def make_parser(description: str) -> Parser:
     add("--max-images", type=int, metavar="N", help="at most N of each identity, chosen by --seed")
     add("--seed", type=int, default=0, help="of --take and --max-images; default 0")
     add("--landmarks", type=Path, metavar="FILE", help="align photos: path x1 y1 ... x5 y5 on each line")
-    add("--side", type=int, help="pixels; default: what a .rec's property states, else 112")
+    add("--detector", type=Path, metavar="YUNET.onnx", help="align photos without landmarks by their largest face")
+    add("--side", type=int, help="pixels; default: what a .rec's property states, else 112; training takes 112 only")
     add("--resize", action="store_true", help="images of other sizes: scale the square in their middle")
     add("--quality", type=int, default=95, help="of the JPEGs encoded here; default 95")
     add(
@@ -67,6 +68,8 @@ def check(options: argparse.Namespace) -> None:
         raise ValueError("--shards counts record files; with --format webdataset, --shard-size says how large tars are")
     if not tar and options.shard_size is not None:
         raise ValueError("--shard-size is for --format webdataset; --shards says how many record files")
+    if options.detector is not None and options.resize:
+        raise ValueError("--resize takes photos as they are, --detector aligns them; use one of them")
     lists = [path for path in options.sources if path.suffix == ".lst"]
     if options.root is not None and not lists:
         raise ValueError("--root says where the paths in a .lst start from, and no source is a .lst")

@@ -4,8 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.packing import packed, refused, write_folder
-from utils.align import TEMPLATE
+from recognition.yunet import YuNet
+from tests.onnx_files import yunet
+from tests.packing import packed, refused, tree, write_folder
+from tools.pack.__main__ import main as pack
+from utils.align import TEMPLATE, align
 from utils.jpeg import decode, encode
 
 
@@ -115,6 +118,44 @@ def test_landmarks_are_those_of_the_upright_photo(tmp_path):
     (tmp_path / "points").write_text("zed/1.jpg " + " ".join(f"{x:.3f}" for x in points.ravel()))
     ((_, _, data, _),) = packed(tmp_path / "out", tmp_path / "photos", "--landmarks", tmp_path / "points")
     assert is_aligned(data)
+
+
+def test_a_detector(faces, tmp_path):
+    network = yunet(tmp_path / "yunet.onnx")
+    photo = np.zeros((96, 128, 3), np.uint8)
+    photo[16:24, 40:48] = 7, 5, 3  # what that network takes for a face
+    cv2.imwrite(str(faces / "ben" / "0.png"), photo[:, :, ::-1])
+    words = (faces, "--detector", network)
+    images = {name: data for name, _, data, _ in packed(tmp_path / "out", *words)}
+    assert images["ben/0.png.jpg"] == encode(align(photo, YuNet(network)(photo)), 95)
+    assert images["ben/0.jpg"] == (faces / "ben" / "0.jpg").read_bytes()  # of the right size: aligned already
+    points = " ".join(f"{x:.1f}" for x in TEMPLATE.ravel())
+    (tmp_path / "points").write_text(f"ben/0.png {points}\n")  # the user knows better
+    images = {name: data for name, _, data, _ in packed(tmp_path / "b", *words, "--landmarks", tmp_path / "points")}
+    assert images["ben/0.png.jpg"] == encode(align(photo, TEMPLATE.round(1)), 95)
+    cv2.imwrite(str(faces / "ben" / "2.png"), np.zeros_like(photo))
+    refused(*words, "--output", tmp_path / "c", match="ben/2.png: the detector finds no face in it; .*--bad skip")
+    (tmp_path / "set.lst").write_text("0\tben/0.png\t0\n")  # 0: not aligned
+    ((_, _, data, _),) = packed(tmp_path / "d", tmp_path / "set.lst", "--root", faces, "--detector", network)
+    assert data == encode(align(photo, YuNet(network)(photo)), 95)
+
+
+def test_the_same_by_forked_workers(faces, tmp_path):
+    photo = np.zeros((96, 128, 3), np.uint8)
+    photo[16:24, 40:48] = 7, 5, 3
+    for number in range(40):  # more than a worker takes at a time
+        cv2.imwrite(str(faces / "ben" / f"{number}.png"), photo[:, :, ::-1])
+    words = [str(faces), "--detector", str(yunet(tmp_path / "yunet.onnx")), "--output"]
+    for workers in ("0", "2"):
+        pack([*words, str(tmp_path / workers), "--workers", workers])
+    assert tree(tmp_path / "0") == tree(tmp_path / "2")
+
+
+def test_detectors_that_cannot_be(faces, tmp_path):
+    output = ("--output", tmp_path / "out")
+    refused(faces, "--detector", tmp_path / "none.onnx", *output, match="none.onnx does not exist; expected YuNet's")
+    refused(faces, "--detector", faces / "ben" / "0.jpg", *output, match="cannot be used .* expected YuNet's ONNX")
+    refused(faces, "--detector", "x", "--resize", *output, match="--resize takes photos as they are, --detector aligns")
 
 
 @pytest.mark.parametrize(
