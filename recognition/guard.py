@@ -90,8 +90,8 @@ class Guard:
             step: its number.
             trouble: what was found, in the last of the micro-batches or in all of them.
             index: the sample numbers (p,) of this rank in each micro-batch.
-            expected: a loss scale that is too high, as it has to become now and then to be found; counted, not told,
-                and never a reason to stop at once.
+            expected: a loss scale that is too high, as it has to become now and then to be found; never a reason to
+                stop at once, and told only from the second skipped step in a row on.
 
         Raises:
             ValueError: the configured action or the limit says so.
@@ -106,7 +106,7 @@ class Guard:
             raise ValueError(f"{message}: lower lr, train without fp16, or set nonfinite='skip'")
         if self.in_a_row >= self.limit:
             raise ValueError(f"{message}: the last of {self.in_a_row} skipped steps in a row; lower lr")
-        if not expected:
+        if not expected or self.in_a_row > 1:
             self.say(f"note: {message}: step skipped ({self.skipped} so far)")
 
     def _name(self, samples: list[int]) -> str:

@@ -128,9 +128,9 @@ def describe(cfg, source, targets, world, pairs, steps_per_epoch, last_step, sta
     )
 
 
-def stopped_at(step: int, last_step: int, why: str, words: list[str], resume: bool | str) -> str:
-    """How a run goes on that was stopped; `resume` as the config has it: False would refuse to."""
-    words = words if resume else [*(word for word in words if not word.startswith("resume=")), "resume=auto"]
+def stopped_at(step: int, last_step: int, why: str, words: list[str], goes_on: bool | str) -> str:
+    """How a run goes on that was stopped; `goes_on` is the config's `resume`: with False it would be refused."""
+    words = words if goes_on else [*(word for word in words if not word.startswith("resume=")), "resume=auto"]
     command = f"{project.shown('train')} {shlex.join(words)}"
     return f"stopped     by {why} at step {step} of {last_step}; everything is saved\nresume with: {command}"
 

@@ -54,7 +54,7 @@ def test_a_signal_during_an_evaluation_leaves_it_to_the_next_start(data, trial, 
 
 def test_a_config_that_begins_anew_is_told_how_it_goes_on():
     """As those of arcface_torch: the same command would be refused."""
-    told = stopped_at(3, 12, "SIGTERM", ["a.py", "lr=1", "resume=False"], resume=False)
+    told = stopped_at(3, 12, "SIGTERM", ["a.py", "lr=1", "resume=False"], goes_on=False)
     assert told.splitlines()[1] == "resume with: ./run.sh a.py lr=1 resume=auto"
 
 

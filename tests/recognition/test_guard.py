@@ -109,12 +109,12 @@ def test_stop_stops_at_once_and_says_where(world_size):
         assert answer["said"] == []
 
 
-def test_an_expected_overflow_never_stops_at_once_and_is_not_told_but_counts():
+def test_an_expected_overflow_never_stops_at_once_and_is_told_where_it_repeats():
     case = {"steps": ["expected"] * 4, "bad": [[]], "options": {"action": "stop", "limit": 3}}
     answer = gloo.run(1, ranks.skipped_steps, case)[0]
     assert answer["kept"] == [True] * 3
     assert "in no single sample: the last of 3" in answer["error"]
-    assert answer["said"] == [] and answer["skipped"] == 3
+    assert answer["skipped"] == 3 and [line[-19:] for line in answer["said"]] == [" skipped (2 so far)"]
 
 
 @pytest.mark.parametrize("pairs, more", [(4, ""), (5, " and 2 more")])

@@ -92,10 +92,9 @@ def test_several_gpus_need_both(what, nothing):
     assert found.level == PROBLEM
 
 
-def test_one_gpu_needs_no_gloo_and_cpus_for_several_processes():
-    one = CUDA | {"gpus": CUDA["gpus"][:1], "gloo": False}
-    assert "gloo" not in [finding.what for finding in gpu.findings(one, DRIVER)]
-    (found,) = [finding for finding in gpu.findings(CPU | {"gloo": False}, None) if finding.what == "gloo"]
+@pytest.mark.parametrize("torch", [CPU, CUDA | {"gpus": CUDA["gpus"][:1]}])
+def test_one_process_needs_no_gloo(torch):
+    (found,) = [finding for finding in gpu.findings(torch | {"gloo": False}, None) if finding.what == "gloo"]
     assert found.level == WARNING
 
 

@@ -46,6 +46,8 @@ class Training:
 
     def __init__(self, cfg: EasyDict, classes: int, device: torch.device, ranks: int = 1):
         every = {"quality_threshold": None, "quality_lq_share": None}
+        if cfg.queue_size is not None:  # else it follows the classes
+            every["queue_size"] = -(-cfg.queue_size // ranks)
         cfg = EasyDict(cfg, **every, lr=1e-6)  # random images are not to train anything
         self.cfg, self.classes, self.device, self.ranks = cfg, classes, device, ranks
         torch.backends.cudnn.benchmark = True

@@ -171,7 +171,7 @@ def _check_tables() -> None:
 
 def _evaluation(cfg: EasyDict, columns: Sequence[tables.Column], words: Sequence[str]) -> list[str]:
     """The words that have the targets of all columns evaluated, and at the end alone, as the tables need no
-    more and IJB-B has a quarter of a million images. What the user says of either goes above.
+    more and IJB-B has a quarter of a million images. The user's words go above.
     """
     needed = [metric.partition("/")[0] for column in columns for metric in column.metrics]
     wanted = {"val_targets": list(dict.fromkeys([*cfg.val_targets, *needed])), "verbose": AT_THE_END}

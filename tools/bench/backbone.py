@@ -106,5 +106,11 @@ def _works(name: str, step: Step) -> bool:
 
 def _product(side: int, dtype: torch.dtype, device: torch.device) -> Step:
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as convolutions compute
-    return lambda: float((a @ b)[0, 0])
+
+    def product() -> None:
+        before = torch.backends.cuda.matmul.allow_tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32  # as convolutions compute
+        float((a @ b)[0, 0])
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+    return product

@@ -54,7 +54,8 @@ def main(words: list[str]) -> None:
     layout = _layout(options, plan)
     if layout.ranges:
         check_keys(len(plan), plan.num_classes)
-    stamp = digest(plan, (settings, _detector_digest(options.detector), layout, options.identities))
+    made_by = settings._replace(detector=_detector_digest(options.detector))
+    stamp = digest(plan, (made_by, layout, options.identities))
     said = " ".join(str(word) for word in words if word != "--force")
     with Journal(options.output, "pack", stamp, said, PATTERNS, options.force) as journal:
         lost = []

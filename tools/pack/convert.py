@@ -21,7 +21,7 @@ class Settings(NamedTuple):
     side: int
     quality: int
     resize: bool
-    detector: Path | None = None
+    detector: Path | str | None = None
 
 
 detector = functools.lru_cache(maxsize=1)(YuNet)  # forked workers inherit it
@@ -60,7 +60,9 @@ def _convert(settings: Settings, task: Task, data: bytes) -> Result:
     if landmarks is not None:
         return Result(encode(align(rgb, landmarks, side), settings.quality), True)
     if not settings.resize and not task.aligned:
-        raise ImageError("the list says that it is not aligned and gives no landmarks; --resize takes it all the same")
+        raise ImageError(
+            "the list says that it is not aligned and gives no landmarks; --detector finds some, --resize does without"
+        )
     if (width, height) == (side, side):
         return Result(data) if data[:2] == b"\xff\xd8" else Result(encode(rgb, settings.quality), True)
     if not settings.resize:

@@ -65,8 +65,8 @@ def findings(torch: dict, driver: dict | None) -> Iterator[Finding]:
     yield _gpus(torch, driver)
     if torch["gpus"]:
         yield _nccl(torch)
-    if not torch["gloo"] and len(torch["gpus"]) != 1:  # messages between the hosts of several GPUs go over it too
-        level = PROBLEM if torch["gpus"] else WARNING
+    if not torch["gloo"]:  # several GPUs need it beside NCCL, for messages between hosts
+        level = PROBLEM if len(torch["gpus"]) > 1 else WARNING
         yield Finding(level, "gloo", "this PyTorch has none: one process only", "install one of pytorch.org")
 
 
