@@ -3,6 +3,7 @@
 python -m tools.ablation tables=I,II,III recipe=study data=FOLDER --jobs 2
 FOLDER holds celeba_train/, celeba_test/ and lfw.bin. Setting E alone:
 ./run.sh study rec=FOLDER/celeba_train val_dir=FOLDER
+The start of the proxies is the paper's; `proxy_init=unit` is better in all settings (docs/results.md).
 """
 
 from easydict import EasyDict as edict
