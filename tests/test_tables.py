@@ -68,7 +68,7 @@ def test_settings(study):
 def test_setting_a_is_the_recipe_of_adaface(study):
     recipe = config.load("vgg2_r34_adaface", WORDS, ROOT / "configs")
     own = cfg(study, "I", "A")
-    assert {key for key in own if own[key] != recipe[key]} == {"name", "seed", "output", "val_targets"}
+    assert {key for key in own if own[key] != recipe[key]} == {"name", "seed", "output", "val_targets", "verbose"}
 
 
 def test_rows_of_the_same_config_are_one_run_and_have_the_papers_same_numbers(study):
@@ -82,14 +82,14 @@ def test_rows_of_the_same_config_are_one_run_and_have_the_papers_same_numbers(st
 def test_the_commands_of_single_rows_are_those_of_the_tables(study):
     """docs/ablation.md: one line a run, with the keys that make its row another than the recipe."""
     marker = '    $train "$targets" output=$runs/'
-    lines = [
-        line.removeprefix(marker) for line in (ROOT / "docs/ablation.md").read_text().splitlines() if marker in line
-    ]
+    text = (ROOT / "docs/ablation.md").read_text()
+    lines = [line.removeprefix(marker) for line in text.splitlines() if marker in line]
     found = {row: words for row, *words in map(shlex.split, lines)}
+    assert f" seed=0 verbose={study.runs['E'][0].cfg.verbose}\"\n" in text  # of all of them
     assert set(found) == {name for (table, _), name in study.rows.items() if table in ("I", "II", "III")}
     recipe = config.load("vgg2_r34_qgface", WORDS, ROOT / "configs")
     for row, words in found.items():
         own, wanted = config.load("vgg2_r34_qgface", [*WORDS, *words], ROOT / "configs"), study.runs[row][0].cfg
-        changed = {key for key in recipe if wanted[key] != recipe[key]} - {"val_targets", "output", "seed"}
+        changed = {key for key in recipe if wanted[key] != recipe[key]} - {"val_targets", "output", "seed", "verbose"}
         assert {key for key in recipe if own[key] != recipe[key]} == changed
         assert all(own[key] == wanted[key] for key in changed)

@@ -64,7 +64,7 @@ class DaliLoader:
             pixels = torch.from_dlpack(images.as_tensor()).clone()  # DALI writes the next batch into its own memory
             labels = torch.from_dlpack(labels.as_tensor()).flatten().clone()
             if self.device.type == "cuda":  # it does not know PyTorch's stream, and would not wait for these copies
-                torch.cuda.current_stream(self.device).synchronize()
+                torch.get_device_module(self.device).current_stream().synchronize()
             yield Batch(pixels[:, None], labels, torch.from_numpy(indices), [])
 
     def _name_damage(self, epoch: int, step: int) -> None:
