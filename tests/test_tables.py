@@ -85,7 +85,7 @@ def test_the_commands_of_single_rows_are_those_of_the_tables(study):
     text = (ROOT / "docs/ablation.md").read_text()
     lines = [line.removeprefix(marker) for line in text.splitlines() if marker in line]
     found = {row: words for row, *words in map(shlex.split, lines)}
-    assert f" seed=0 verbose={study.runs['E'][0].cfg.verbose}\"\n" in text  # of all of them
+    assert f' seed=0 verbose={study.runs["E"][0].cfg.verbose}"\n' in text  # of all of them
     assert set(found) == {name for (table, _), name in study.rows.items() if table in ("I", "II", "III")}
     recipe = config.load("vgg2_r34_qgface", WORDS, ROOT / "configs")
     for row, words in found.items():
