@@ -92,7 +92,7 @@ run_tests() {
     "$PYTHON" -m ruff check .
     "$PYTHON" -m ruff format --check .
     "$PYTHON" -m mypy
-    exec "$PYTHON" -m pytest -q -n "$((cores < 3 ? cores + 2 : 4))" "$@" # whole runs also wait: two more than few cores
+    exec "$PYTHON" -m pytest -q -n "$((cores < 4 ? cores + 1 : 4))" "$@" # whole runs also wait: one more than cores
 }
 
 case "${1:-}" in
