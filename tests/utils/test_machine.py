@@ -63,6 +63,12 @@ def test_it_runs_where_no_package_is_installed(tmp_path):
     assert "problem  packages" in done.stdout and "does not work: ModuleNotFoundError: No module" in done.stdout
 
 
+def test_whoever_reads_it_may_stop(tmp_path):
+    command = f"{sys.executable} -m utils.machine --output {tmp_path} | head -n 1"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.stderr == "" and done.stdout.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("torch", "driver", "level", "said"),
     [
