@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 FLOAT, UINT8 = 1, 2
 
 
@@ -79,3 +81,10 @@ def yunet(path: Path) -> Path:
             nodes.append(node("Transpose", [part], f"{name}_{stride}", perm=[0, 2, 3, 1]))
             shapes[f"{name}_{stride}"] = [1, 64 // stride, 64 // stride, numbers]
     return write(path, nodes, {"x": [1, 3, 64, 64]}, shapes)
+
+
+def photo_for_yunet() -> np.ndarray:
+    """(96, 128, 3) RGB, black but for what `yunet`'s network takes for a face."""
+    photo = np.zeros((96, 128, 3), np.uint8)
+    photo[16:24, 40:48] = 7, 5, 3
+    return photo

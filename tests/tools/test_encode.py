@@ -14,7 +14,7 @@ from eval.__main__ import main as evaluate
 from recognition import FaceEncoder
 from recognition.yunet import YuNet
 from tests.faces import photo, write_pairs
-from tests.onnx_files import pooled, yunet
+from tests.onnx_files import photo_for_yunet, pooled, yunet
 from tools import compare, encode, search
 from tools.gallery import GalleryWriter, open_gallery
 from utils.align import TEMPLATE, align
@@ -112,8 +112,7 @@ def test_photos_of_one_name_do_not_share_landmarks(data, tmp_path):
 
 def test_photos_are_aligned_by_a_detector(data, tmp_path):
     network = yunet(tmp_path / "yunet.onnx")
-    large = np.zeros((96, 128, 3), np.uint8)
-    large[16:24, 40:48] = 7, 5, 3  # what that network takes for a face
+    large = photo_for_yunet()
     cv2.imwrite(str(tmp_path / "face.png"), large[:, :, ::-1])
     cv2.imwrite(str(tmp_path / "none.png"), np.zeros_like(large))
     words = [str(data.model), str(tmp_path / "face.png"), str(tmp_path / "none.png"), "--bad", "skip"]

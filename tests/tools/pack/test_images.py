@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from recognition.yunet import YuNet
-from tests.onnx_files import yunet
+from tests.onnx_files import photo_for_yunet, yunet
 from tests.packing import packed, refused, tree, write_folder
 from tools.pack.__main__ import main as pack
 from utils.align import TEMPLATE, align
@@ -122,8 +122,7 @@ def test_landmarks_are_those_of_the_upright_photo(tmp_path):
 
 def test_a_detector(faces, tmp_path):
     network = yunet(tmp_path / "yunet.onnx")
-    photo = np.zeros((96, 128, 3), np.uint8)
-    photo[16:24, 40:48] = 7, 5, 3  # what that network takes for a face
+    photo = photo_for_yunet()
     cv2.imwrite(str(faces / "ben" / "0.png"), photo[:, :, ::-1])
     words = (faces, "--detector", network)
     images = {name: data for name, _, data, _ in packed(tmp_path / "out", *words)}
@@ -141,8 +140,7 @@ def test_a_detector(faces, tmp_path):
 
 
 def test_the_same_by_forked_workers(faces, tmp_path):
-    photo = np.zeros((96, 128, 3), np.uint8)
-    photo[16:24, 40:48] = 7, 5, 3
+    photo = photo_for_yunet()
     for number in range(40):  # more than a worker takes at a time
         cv2.imwrite(str(faces / "ben" / f"{number}.png"), photo[:, :, ::-1])
     words = [str(faces), "--detector", str(yunet(tmp_path / "yunet.onnx")), "--output"]
